@@ -1,0 +1,87 @@
+"""The values of the data line: Episode → Sample → Batch.
+
+An Episode is standardised (actions and proprio in physical units, images still encoded on disk), a
+Sample is one time step ready for a model (normalised, decoded), a Batch is many of them as tensors.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass(frozen=True)
+class Episode:
+    """One standardised episode of N transitions; `frames` says where each step's image lies."""
+
+    dataset: str
+    key: str
+    """Names the episode in errors and records, e.g. `train-00000#17`."""
+    actions: np.ndarray
+    """float32 [N, 7]: dxyz in metres, drpy in radians, gripper 1 = open."""
+    proprio: np.ndarray
+    """float32 [N, 7]: end-effector xyz, rpy, gripper, before the action of the same step."""
+    instruction: str
+    frames: np.ndarray
+    """int64 [N, 3]: shard number, byte offset and length of the encoded image of each step."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One time step as a model sees it, in numpy."""
+
+    image: np.ndarray
+    """uint8 [3, S, S]: the present camera image."""
+    clip: np.ndarray | None
+    """uint8 [T, 3, C, C]: frames around the present step, or None when nobody asked."""
+    token_ids: np.ndarray
+    """int64 [L]: the prompt, unpadded."""
+    actions: np.ndarray
+    """float32 [K, 7]: normalised chunk, see data/transforms.py."""
+    action_mask: np.ndarray
+    """bool [K]: False where the chunk reaches beyond the episode."""
+    proprio: np.ndarray
+    """float32 [7]: normalised state."""
+    waypoints: np.ndarray
+    """float32 [2, 3]: normalised positions at the next two gripper events (the last step if none)."""
+    position: int
+    """Place in the run's global order, which also seeds the sample's augmentation."""
+
+
+@dataclass
+class Batch:
+    """Samples side by side, as tensors (prompts right-padded)."""
+
+    images: torch.Tensor
+    """uint8 [B, 3, S, S]"""
+    clips: torch.Tensor | None
+    """uint8 [B, T, 3, C, C]"""
+    token_ids: torch.Tensor
+    """int64 [B, L]"""
+    token_mask: torch.Tensor
+    """bool [B, L], True on real tokens"""
+    actions: torch.Tensor
+    """float32 [B, K, 7]"""
+    action_mask: torch.Tensor
+    """bool [B, K]"""
+    proprio: torch.Tensor
+    """float32 [B, 7]"""
+    waypoints: torch.Tensor
+    """float32 [B, 2, 3]"""
+    positions: torch.Tensor
+    """int64 [B]"""
+
+    def to(self, device: torch.device | str) -> Batch:
+        """The same batch on another device."""
+        moved = {f.name: getattr(self, f.name) for f in fields(self)}
+        return Batch(
+            **{k: v.to(device, non_blocking=True) if v is not None else None for k, v in moved.items()}
+        )
+
+    def __len__(self) -> int:
+        return len(self.images)

@@ -1,0 +1,37 @@
+"""What an evaluation can be told; standard library only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class EvalConfig:
+    """Rollouts of one policy on some tasks."""
+
+    policy: str = "ws://127.0.0.1:8321"
+    """Address of a policy server."""
+    simulator: str = "tabletop"
+    tasks: tuple[str, ...] = ("tabletop_put_block",)
+    episodes: int = 96
+    """Layouts per task, from first_episode on."""
+    first_episode: int = 100000
+    """First layout; tabletop demonstrations use layouts below 100000, so these were never trained on."""
+    control: Literal["ensemble", "chunk"] = "ensemble"
+    """ensemble: ask each step, blend the chunks' predictions for it. chunk: run `execute` actions."""
+    execute: int = 4
+    ensemble_alpha: float = 0.1
+    action_scale: float = 1.0
+    seed: int = 0
+    workers: int = 4
+    """Simulator processes; their requests are batched by the server."""
+    videos: int = 8
+    """Episodes filmed per task; -1 films all."""
+    instruction: str = ""
+    """Says this to the policy instead of the task's own instruction; for language probes."""
+    swap_goal: bool = False
+    """tabletop: names another block and target than the one success is counted on."""
+    run: str = "runs/eval"
+    timeout_s: float = 60.0
+    """How long a request may take before the server counts as lost."""
