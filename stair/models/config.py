@@ -111,9 +111,9 @@ class FlowConfig:
     """Flow matching from noise (t = 0) to action (t = 1)."""
 
     alpha: float = 1.5
-    beta: float = 1.0
+    """Training times follow Beta(alpha, 1); 1 is uniform."""
     bias: Literal["data", "noise"] = "data"
-    """data: t ~ Beta(alpha, beta), as WoG. noise: t = 1 - Beta(alpha, beta), as pi0."""
+    """data: t ~ Beta(alpha, 1), as WoG. noise: t = 1 - Beta(alpha, 1), as pi0."""
     margin: float = 1e-3
     """t is squeezed into [margin, 1 - margin]."""
     steps: int = 10
