@@ -28,6 +28,8 @@ class EvalConfig:
     """Simulator processes; their requests are batched by the server."""
     videos: int = 8
     """Episodes filmed per task; -1 films all."""
+    camera: int = 0
+    """Side of the simulator's camera image in pixels, where it can be chosen; 0: the simulator's own."""
     instruction: str = ""
     """Says this to the policy instead of the task's own instruction; for language probes."""
     swap_goal: bool = False

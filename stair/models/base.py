@@ -64,7 +64,13 @@ class PolicyModel(Protocol):
         ...
 
     def predict(
-        self, images: Tensor, token_ids: Tensor, token_mask: Tensor, noise: Tensor, steps: int | None = None
+        self,
+        images: Tensor,
+        token_ids: Tensor,
+        token_mask: Tensor,
+        noise: Tensor,
+        steps: int | None = None,
+        condition: Condition = "oformer",
     ) -> Tensor:
         """Normalised chunks [B, K, 7] from uint8 images [B, 3, S, S]; needs no clip."""
         ...

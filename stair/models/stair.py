@@ -137,8 +137,8 @@ class Stair(nn.Module):
         if weights.waypoints:
             state = batch.proprio[:, [0, 1, 2, 6]]
             wanted = torch.cat([state, batch.waypoints.flatten(1)], dim=1)
-            error = (self.auxiliary.waypoints(token).float() - wanted).square().mean()
-            found.append(("waypoints", weights.waypoints, error))
+            error = (self.auxiliary.waypoints(token).float() - wanted.nan_to_num()).square()
+            found.append(("waypoints", weights.waypoints, (error * wanted.isfinite()).mean()))
         return found
 
     @torch.no_grad()

@@ -101,6 +101,7 @@ def check_conventions(spec: PolicySpec, unnorm_key: str, simulator: ActionConven
     for field, wanted in mine.items():
         if theirs[field] != wanted:
             raise StairError(
-                f"{field} differs: the simulator means {wanted!r}, policy '{spec.name}' means {theirs[field]!r}",
+                f"{field} differs: the simulator means {wanted!r}, "
+                f"policy '{spec.name}' means {theirs[field]!r}",
                 hint="evaluate on the robot the policy was trained for, or choose another unnorm_key",
             )

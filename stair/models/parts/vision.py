@@ -7,6 +7,8 @@ names are timm's, so the released weights fit. Each tower normalises the pixels 
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -82,6 +84,20 @@ class AttentionPool(nn.Module):
         self.mlp = Mlp(width, config.mlp_width)
 
 
+def position_grid(side: int, width: int) -> Tensor:
+    """Where training from nothing starts the position embedding: waves over rows and columns,
+    [side * side, width], from half a period over the image up to one over two patches.
+
+    As strong as the content, so that a fresh tower knows where things are from its first step.
+    """
+    place = (torch.arange(side) + 0.5) / side * math.pi
+    waves = torch.logspace(0, math.log2(max(2, side)), width // 4, base=2)[None] * place[:, None]
+    row, column = torch.meshgrid(torch.arange(side), torch.arange(side), indexing="ij")
+    waves = torch.cat([waves.sin(), waves.cos()], dim=1)
+    grid = torch.cat([waves[row.flatten()], waves[column.flatten()]], dim=1)
+    return nn.functional.pad(grid, (0, width - grid.shape[1])) * 0.3
+
+
 class Tower(nn.Module):
     """One vision transformer up to its second-last block."""
 
@@ -90,14 +106,13 @@ class Tower(nn.Module):
 
     def __init__(self, config: TowerConfig, image_size: int) -> None:
         super().__init__()
-        patches = (image_size // config.patch) ** 2
         self.prefix = int(config.class_token) + config.registers
         self.patch_embed = PatchEmbed(config) if config.stem == "patch" else ConvolutionStem(config)
         if config.class_token:
             self.cls_token = nn.Parameter(torch.randn(1, 1, config.width) * 1e-6)
         if config.registers:
             self.reg_token = nn.Parameter(torch.randn(1, config.registers, config.width) * 1e-6)
-        self.pos_embed = nn.Parameter(torch.randn(1, patches, config.width) * 0.02)
+        self.pos_embed = nn.Parameter(position_grid(image_size // config.patch, config.width)[None])
         self.blocks = nn.ModuleList(TowerBlock(config) for _ in range(config.depth))
         self.norm = nn.LayerNorm(config.width, eps=config.epsilon)
         if config.attention_pool:

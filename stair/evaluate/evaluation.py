@@ -1,0 +1,170 @@
+"""A whole evaluation: the points that are still missing are played and recorded.
+
+Takes an EvalConfig, hands on the records of its run folder. Repeating a command goes on where it ended:
+points on record are not played again, those that ended in an error are. The surprise: one run folder
+holds one comparison, so settings that would change what a record means are refused if they differ from
+those the folder began with.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+from stair import console, settings
+from stair.errors import StairError, UsageError
+from stair.evaluate.config import EvalConfig
+from stair.evaluate.episodes import HEADER, EpisodeRecord, append_record, read_records
+from stair.evaluate.workers import Order, Worksite, run_orders
+from stair.rundir import RunDir, write_json, write_whole
+from stair.sim.contract import GridPoint
+from stair.sim.tasks import points
+
+
+def evaluate(config: EvalConfig) -> list[EpisodeRecord]:
+    """Plays what is missing and returns the records of every point that `config` asks for.
+
+    Raises UsageError for settings that do not fit the run folder, StairError when the server is lost
+    or when episodes ended in errors; what was finished stays on record either way.
+    """
+    from stair.policy.remote import RemotePolicy
+
+    run = RunDir(Path(config.run)).create()
+    asked = all_points(config)
+    address = find_address(config.policy, config.timeout_s)
+    policy = RemotePolicy(address, config.timeout_s)  # a server that is not there is told before all else
+    policy.close()
+    _keep_settings(run, config, policy.spec.name)
+    before = {record.key: record for record in read_records(run.episodes) if not record.error}
+    done = [before[point.key] for point in asked if point.key in before]
+    orders = [order for order in _orders(asked, config.videos) if order.point.key not in before]
+    if done:
+        console.say(f"{len(done)} of {len(asked)} episodes are on record, {len(orders)} to go")
+    if orders:
+        _play(orders, done, Worksite(address, config, policy.spec.name), run)
+    keys = {point.key for point in asked}
+    records = [record for record in read_records(run.episodes) if record.key in keys]
+    failed = [record for record in records if record.error]
+    if failed:
+        first = failed[0]
+        raise StairError(
+            f"{len(failed)} of {len(asked)} episodes ended in errors, first {first.key}: {first.error}",
+            hint="repeat this command to play them again",
+        )
+    return records
+
+
+def all_points(config: EvalConfig) -> list[GridPoint]:
+    """Every grid point that a configuration asks for. Raises UsageError for tasks that do not exist."""
+    if not config.tasks or config.episodes < 1:
+        raise UsageError("nothing to evaluate", hint="name --tasks and at least one of --episodes")
+    if config.control == "chunk" and config.execute < 1:
+        raise UsageError(f"cannot run {config.execute} actions of a chunk", hint="--execute 4")
+    variant = "swapped" if config.swap_goal else ""
+    return [
+        point
+        for task in config.tasks
+        for point in points(config.simulator, task, config.first_episode, config.episodes, variant)
+    ]
+
+
+def identity(config: EvalConfig, policy: str) -> dict[str, Any]:
+    """The settings that decide what a record means. Task, layout and variant stand in its key."""
+    control: dict[str, Any] = {"control": config.control}
+    if config.control == "chunk":
+        control["execute"] = config.execute
+    else:
+        control["ensemble_alpha"] = config.ensemble_alpha
+    return {
+        "policy": policy,
+        "simulator": config.simulator,
+        "camera": config.camera,
+        **control,
+        "action_scale": config.action_scale,
+        "seed": config.seed,
+        "instruction": config.instruction,
+    }
+
+
+def find_address(policy: str, wait_s: float) -> str:
+    """The address meant by `--policy`: itself, or what stands in the address file of that name.
+
+    A server writes the file when it answers; until then, but no longer than `wait_s`, this waits.
+    """
+    if "://" in policy:
+        return policy
+    file, deadline, told = Path(policy), time.monotonic() + wait_s, False
+    while True:
+        try:
+            address = file.read_text().strip()
+        except FileNotFoundError:
+            address = ""
+        except OSError as error:
+            raise UsageError(f"cannot read address file {file}: {error.strerror}") from None
+        if address:
+            return address
+        if time.monotonic() > deadline:
+            raise StairError(
+                f"no policy server has written its address to {file} within {wait_s:g} s",
+                hint="look into the server's log, or give an address: --policy ws://HOST:PORT",
+            )
+        if not told:
+            console.say(f"waiting for a policy server to write its address to {file}")
+            told = True
+        time.sleep(0.1)
+
+
+def _orders(asked: list[GridPoint], videos: int) -> list[Order]:
+    """The first `videos` points of each task are filmed, all of them when it is negative."""
+    seen: dict[tuple[str, str], int] = {}
+    orders = []
+    for point in asked:
+        place = seen.get((point.task, point.variant), 0)
+        seen[point.task, point.variant] = place + 1
+        orders.append(Order(point, film=videos < 0 or place < videos))
+    return orders
+
+
+def _keep_settings(run: RunDir, config: EvalConfig, policy: str) -> None:
+    """Writes the settings that the records share, or holds these ones against them."""
+    import yaml
+
+    file, mine = run.episodes / HEADER, identity(config, policy)
+    if file.exists():
+        try:
+            theirs = json.loads(file.read_text())
+        except ValueError:
+            raise StairError(f"{file} is damaged", hint="choose another run folder with --run") from None
+        for name in sorted(set(mine) | set(theirs)):
+            if mine.get(name) != theirs.get(name):
+                raise UsageError(
+                    f"{run.path} holds episodes with {name} {theirs.get(name)!r}, not {mine.get(name)!r}",
+                    hint="choose another run folder with --run, or the same settings",
+                )
+        return
+    if not run.config.exists():
+        write_whole(run.config, yaml.safe_dump(settings.dump(config), sort_keys=False))
+    write_json(file, mine)
+
+
+def _play(orders: list[Order], done: list[EpisodeRecord], site: Worksite, run: RunDir) -> None:
+    ended = list(done)
+    total = len(done) + len(orders)
+    progress = console.Progress("episodes", total)
+    progress.resume_at(len(done))
+    played = len(done)
+
+    def on_record(record: EpisodeRecord) -> None:
+        nonlocal played
+        append_record(run.episodes, record)
+        played += 1
+        if not record.error:
+            ended.append(record)
+        wins = sum(one.success for one in ended)
+        progress.update(
+            played, f"success {wins}/{len(ended)}" + (f" = {wins / len(ended):.0%}" if ended else "")
+        )
+
+    run_orders(orders, site, site.config.workers, on_record)

@@ -1,0 +1,115 @@
+"""One policy plays one episode.
+
+Takes a simulator, a policy and a grid point, hands on a Rollout. What counts is SimplerEnv's: an episode
+goes on to its step limit, and success is the condition at the *last* step; that it held at any step is
+recorded too. The surprise: every query's noise is seeded by run seed, grid point and step, so an episode
+is the same whatever ran beside it or before it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+import numpy as np
+
+from stair.policy.chunks import (
+    AdaptiveEnsemble,
+    BinaryGripper,
+    ChunkPlayer,
+    Control,
+    Gripper,
+    StickyGripper,
+)
+from stair.policy.contract import Policy, Query
+from stair.sim.contract import GridPoint, Simulator, SimulatorSpec
+
+
+@dataclass(frozen=True, eq=False)
+class Rollout:
+    """What happened in one episode."""
+
+    success: bool
+    """The task's condition at the last step."""
+    success_ever: bool
+    first_success: int | None
+    """How many steps were taken when the condition first held."""
+    steps: int
+    queries: int
+    instruction: str
+    """What the policy was told last."""
+    actions: np.ndarray
+    """float32 [steps, 7]: as the simulator got them."""
+    frames: list[np.ndarray]
+    """uint8 [H, W, 3] each, before the first and after every step; empty unless filmed."""
+
+
+def query_seed(seed: int, key: str, step: int) -> int:
+    """The seed, in [0, 2^63), of the query made before `step` of the grid point `key`."""
+    digest = hashlib.sha256(f"{seed}/{key}/{step}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") >> 1
+
+
+def make_control(kind: str, spec: SimulatorSpec, *, execute: int, alpha: float) -> Control:
+    """The control that EvalConfig names, with the horizon that suits the simulator's robot."""
+    if kind == "chunk":
+        return ChunkPlayer(execute)
+    return AdaptiveEnsemble(spec.ensemble_horizon, alpha)
+
+
+def run_episode(
+    simulator: Simulator,
+    policy: Policy,
+    point: GridPoint,
+    control: Control,
+    seed: int,
+    *,
+    action_scale: float = 1.0,
+    instruction: str = "",
+    film: bool = False,
+) -> Rollout:
+    """Plays `point` to its step limit.
+
+    `instruction` is told to the policy instead of the simulator's. Motion, not the gripper, is
+    multiplied by `action_scale`. Raises whatever simulator and policy raise.
+    """
+    gripper = _gripper(simulator.spec)
+    control.reset()
+    observation = simulator.reset(point)
+    told = instruction or observation.instruction
+    frames = [observation.image] if film else []
+    actions: list[np.ndarray] = []
+    queries, held = 0, []
+    while True:
+        heard = instruction or observation.instruction
+        if heard != told:  # a subtask is done: what was planned for it is void
+            told = heard
+            control.reset()
+        if control.needs_query():
+            noise = query_seed(seed, point.key, len(actions))
+            control.add(policy.act(Query(observation.image, told, simulator.spec.unnorm_key, noise)))
+            queries += 1
+        action = control.next_action()
+        action = np.append(action[:6] * action_scale, gripper(float(action[6]))).astype(np.float32)
+        result = simulator.step(action)
+        observation = result.observation
+        actions.append(action)
+        held.append(result.success)
+        if film:
+            frames.append(observation.image)
+        if result.truncated:
+            break
+    return Rollout(
+        success=bool(held[-1]),
+        success_ever=any(held),
+        first_success=held.index(True) + 1 if any(held) else None,
+        steps=len(actions),
+        queries=queries,
+        instruction=told,
+        actions=np.stack(actions),
+        frames=frames,
+    )
+
+
+def _gripper(spec: SimulatorSpec) -> Gripper:
+    return StickyGripper(spec.sticky_gripper) if spec.sticky_gripper else BinaryGripper()
