@@ -114,9 +114,16 @@ class LlamaBackbone(nn.Module):
         super().__init__()
         self.config = config
         self.llm = CausalLM(config)
-        for module in self.modules():
-            if isinstance(module, nn.Linear | nn.Embedding):
-                nn.init.normal_(module.weight, std=0.02 if config.width > 512 else config.width**-0.5)
+        self.initialise()
+
+    def initialise(self) -> None:
+        """For training from nothing: unit-size words, and layers that start by adding little to them."""
+        quiet = (2 * self.config.depth) ** -0.5
+        nn.init.normal_(self.llm.model.embed_tokens.weight)
+        for name, module in self.named_modules():
+            if isinstance(module, nn.Linear):
+                scale = quiet if name.endswith(("o_proj", "down_proj")) else 1.0
+                nn.init.normal_(module.weight, std=scale * module.in_features**-0.5)
 
     def forward(self, token_ids: Tensor, patches: Tensor) -> Tensor:
         model = self.llm.model

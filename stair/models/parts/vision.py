@@ -65,6 +65,8 @@ class ConvolutionStem(nn.Module):
         half = config.patch // 2
         self.inner = nn.Conv2d(3, config.width // 2, half, stride=half)
         self.proj = nn.Conv2d(config.width // 2, config.width, 3, stride=2, padding=1)
+        for layer in (self.inner, self.proj):
+            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
 
     def forward(self, pixels: Tensor) -> Tensor:
         return self.proj(F.gelu(self.inner(pixels))).flatten(2).transpose(1, 2)
@@ -95,7 +97,7 @@ def position_grid(side: int, width: int) -> Tensor:
     row, column = torch.meshgrid(torch.arange(side), torch.arange(side), indexing="ij")
     waves = torch.cat([waves.sin(), waves.cos()], dim=1)
     grid = torch.cat([waves[row.flatten()], waves[column.flatten()]], dim=1)
-    return nn.functional.pad(grid, (0, width - grid.shape[1])) * 0.3
+    return nn.functional.pad(grid, (0, width - grid.shape[1]))
 
 
 class Tower(nn.Module):

@@ -1,0 +1,45 @@
+# What a person runs from a checkout. `make` alone lists it. Everything lives in .venv; nothing needs root.
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+BIN := .venv/bin
+ARGS ?=
+
+.PHONY: help venv demo demo-long test lint bench parity
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+venv: .venv/installed ## make .venv and install STAIR with everything for work on it
+
+.venv/installed: pyproject.toml
+	@echo "making .venv with $(PYTHON); torch and the rest are about 1.3 GB, a minute on a fast line"
+	@$(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
+	@echo "installed: $$($(BIN)/python -m pip list --disable-pip-version-check 2>/dev/null | wc -l) packages"
+
+demo: .venv/installed ## collect, train, evaluate and report on this machine in minutes
+	@$(BIN)/stair-submit demo $(ARGS)
+
+demo-long: .venv/installed ## the same with more training, up to 40 minutes
+	@$(BIN)/stair-submit demo-long $(ARGS)
+
+test: .venv/installed ## all tests; ARGS='tests/submit -x' for some
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
+
+lint: .venv/installed ## style, format and types
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check --quiet .
+	@$(BIN)/pyright
+
+bench: .venv/installed ## every benchmark of tools/bench, as JSON lines
+	@OMP_NUM_THREADS=1 $(BIN)/python tools/bench/run.py $(ARGS)
+
+parity: .venv/installed .venvs/parity/installed ## our data sets against tensorflow-datasets itself
+	@$(BIN)/python tools/parity.py --tensorflow .venvs/parity/bin/python $(ARGS)
+
+.venvs/parity/installed: pyproject.toml
+	@echo "making .venvs/parity with tensorflow and tensorflow-datasets"
+	@$(PYTHON) -m venv .venvs/parity
+	@.venvs/parity/bin/python -m pip install --quiet --disable-pip-version-check tensorflow-cpu tensorflow-datasets
+	@touch $@

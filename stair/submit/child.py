@@ -1,0 +1,87 @@
+"""One child process of the worker: started with a log, told to leave, and ended for certain.
+
+A child leads its own session, so that a Ctrl-C in the terminal reaches only those who wait. It is told
+when its parent dies (Linux), so that a killed worker leaves no server behind on a GPU.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from stair.errors import StairError
+from stair.rundir import make_folder
+
+PR_SET_PDEATHSIG = 1
+
+
+class Child:
+    """A running command whose output goes to the end of `log`. Raises StairError if it cannot start."""
+
+    def __init__(self, argv: Sequence[str], *, log: Path, cwd: str, environment: Mapping[str, str]) -> None:
+        make_folder(log.parent)
+        self.log = log
+        self.start_of_log = log.stat().st_size if log.exists() else 0
+        try:
+            with log.open("ab") as output:
+                self.process = subprocess.Popen(
+                    argv,
+                    cwd=cwd,
+                    env=dict(environment),
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=subprocess.STDOUT,
+                    start_new_session=True,
+                    preexec_fn=_follow_parent if sys.platform == "linux" else None,
+                )
+        except OSError as error:
+            raise StairError(f"cannot start {argv[0]}: {error.strerror}", hint="is it installed?") from None
+
+    def exit_code(self) -> int | None:
+        """None while it runs."""
+        return self.process.poll()
+
+    def tell_to_leave(self) -> None:
+        """SIGTERM: a trainer saves itself, a server closes its port."""
+        if self.process.poll() is None:
+            self.process.terminate()
+
+    def end(self, grace_s: float) -> int:
+        """Tells it to leave, waits `grace_s`, and ends whatever is left of its session."""
+        self.tell_to_leave()
+        deadline = time.monotonic() + grace_s
+        while self.process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.02)
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        return self.process.wait()
+
+    def last_words(self) -> StairError:
+        """What its log says about its end: the error it printed, or its last line."""
+        with self.log.open("rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(self.start_of_log, size - 20_000))
+            lines = file.read().decode(errors="replace").splitlines()
+        return read_last_words(lines)
+
+
+def read_last_words(lines: Sequence[str]) -> StairError:
+    """The last `error:` of a log with the hint below it, or the last line that says anything."""
+    for place in range(len(lines) - 1, -1, -1):
+        if lines[place].startswith("error: "):
+            hint = lines[place + 1].strip() if place + 1 < len(lines) else ""
+            said = hint.removeprefix("try: ") if hint.startswith("try: ") else ""
+            return StairError(lines[place].removeprefix("error: "), hint=said)
+    spoken = [line.strip() for line in lines if line.strip()]
+    return StairError(spoken[-1] if spoken else "it said nothing")
+
+
+def _follow_parent() -> None:
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)

@@ -1,0 +1,135 @@
+"""stair-submit: a recipe and some words become a job, or with --dry the plan of one.
+
+The one surprise: nothing heavy is imported before it is known what is wanted, because `--help` is asked
+for on busy login nodes. The recipes' `about` lines are found by reading lines, not by parsing YAML.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+
+from stair.console import run_command, say, show
+from stair.errors import FAILED, FINE, UsageError
+
+RECIPES = os.path.join(os.path.dirname(os.path.dirname(__file__)), "recipes")
+OVERRIDES = """\
+overrides, laid over the recipe; YAML values:
+  --train.steps 100            a setting of a recipe with one step
+  --stage1.train.steps 100     the same in a chain: the step's name comes first
+  --seed N                     the training seed of every training step
+  --processes N, --nodes N     processes per node and nodes of every training step
+  --hours N                    the time limit of every step
+`stair-submit RECIPE --help` lists the settings of a recipe.
+
+The same command on the same run folder goes on where it stopped."""
+
+
+def entry() -> int:
+    """The console script."""
+    return run_command(lambda: main(sys.argv[1:]))
+
+
+def main(words: Sequence[str]) -> int:
+    """Reads the words, makes the plan, and shows or sends it. Raises StairError."""
+    parser = _parser()
+    if not words or words[0] in ("-h", "--help"):
+        show(parser.format_help())
+        return FINE
+    asked, rest = parser.parse_known_args(words)
+    if asked.help:
+        from stair.submit.show import show_recipe
+
+        show_recipe(asked.recipe)
+        return FINE
+    return _submit(asked, rest)
+
+
+def _submit(asked: argparse.Namespace, rest: list[str]) -> int:
+    from pathlib import Path
+
+    from stair.cluster.profile import read_profile
+    from stair.rundir import RunDir
+    from stair.settings import parse_overrides
+    from stair.submit.plan import make_plan
+    from stair.submit.recipe import make_chain, read_recipe
+    from stair.submit.show import show_plan
+
+    if asked.json and not asked.dry:
+        raise UsageError("--json shows a plan and sends nothing", hint="add --dry")
+    name = Path(asked.recipe).stem if asked.recipe.endswith(".yaml") else asked.recipe
+    chain = make_chain(name, read_recipe(asked.recipe), parse_overrides(rest))
+    run = Path(asked.run or f"runs/{name}").absolute()
+    plan = make_plan(chain, read_profile(asked.cluster), run, cwd=Path.cwd())
+    if asked.dry:
+        if asked.json:
+            sys.stdout.write(plan.text())
+        else:
+            show_plan(plan)
+        return FINE
+
+    from stair.submit.send import follow, send
+
+    job = send(plan)
+    if asked.detach:
+        say(f"job {job.job_id} works in {run}; logs are in {run}/logs, `kill {job.job_id}` stops it in order")
+        return FINE
+    say(f"job {job.job_id} works in {run}; Ctrl-C stops it in order")
+    outcome = follow(plan, job)
+    if outcome.state == "done":
+        show(f"done: {RunDir(run).path}")
+        return FINE
+    if outcome.state == "stopped":
+        say(f"stopped in step {outcome.step}; what it saved is in {run}")
+        say("  try: the same command goes on from there")
+        return FAILED
+    say(f"error: {outcome.what}\n  try: {outcome.hint}")
+    return FAILED
+
+
+def recipes() -> list[tuple[str, str]]:
+    """Every recipe that can be submitted, with its sentence."""
+    found = []
+    for file in os.listdir(RECIPES):
+        if file.endswith(".yaml"):
+            about = _about(os.path.join(RECIPES, file))
+            if about:
+                found.append((file[: -len(".yaml")], about))
+    return sorted(found)
+
+
+def _about(path: str) -> str:
+    with open(path, encoding="utf-8") as lines:
+        for line in lines:
+            if line.startswith("about:"):
+                return line[len("about:") :].strip().strip("\"'")
+    return ""
+
+
+def _parser() -> argparse.ArgumentParser:
+    known = recipes()
+    width = max((len(name) for name, _ in known), default=0)
+    listed = "\n".join(f"  {name:<{width}}  {about}" for name, about in known)
+    parser = argparse.ArgumentParser(
+        prog="stair-submit",
+        description=f"Submits a recipe, or shows what would be submitted.\n\nrecipes:\n{listed}",
+        epilog=OVERRIDES,
+        usage="stair-submit RECIPE [--run DIR] [--cluster NAME] [--dry] [--json] [--detach] [overrides]",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+        add_help=False,
+    )
+    parser.add_argument(
+        "recipe", metavar="RECIPE", help="a name of the list above, or the path of a YAML file"
+    )
+    parser.add_argument("--run", metavar="DIR", default="", help="the run folder; default runs/RECIPE")
+    parser.add_argument(
+        "--cluster", metavar="NAME", default="local", help="a profile of slurm/; default local"
+    )
+    parser.add_argument("--dry", action="store_true", help="show the plan and stop")
+    parser.add_argument("--json", action="store_true", help="with --dry: the plan as JSON")
+    parser.add_argument("--detach", action="store_true", help="return at once; the job goes on")
+    parser.add_argument("-h", "--help", action="store_true", help="this text, or after RECIPE its settings")
+    return parser

@@ -1,0 +1,104 @@
+"""What a person may ask for, as plain values.
+
+A recipe and its overrides become one of these, checked as a whole; plan.py turns them into what will be
+run. Every job carries the settings of the room that does the work and the resources it wants. Paths in
+them may begin with `{run}`, the run folder, so that later steps of a chain can name earlier ones.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from stair.collect.config import CollectConfig
+from stair.evaluate.config import EvalConfig
+from stair.serve.config import ServeConfig
+from stair.train.config import TrainConfig
+
+
+@dataclass(frozen=True)
+class Resources:
+    """How much of a cluster a step may use."""
+
+    nodes: int = 1
+    processes: int = 1
+    """Training processes per node; where there are GPUs, one each."""
+    hours: float = 24.0
+    """After this the step is told to save itself, and ended."""
+
+
+@dataclass(frozen=True)
+class CollectJob:
+    """Demonstrations of the built-in simulator's expert, written as a data set."""
+
+    collect: CollectConfig = field(default_factory=CollectConfig)
+    resources: Resources = field(default_factory=Resources)
+
+
+@dataclass(frozen=True)
+class TrainJob:
+    """One training stage."""
+
+    train: TrainConfig = field(default_factory=TrainConfig)
+    resources: Resources = field(default_factory=Resources)
+
+
+@dataclass(frozen=True)
+class EvalJob:
+    """One policy, served and tried in a simulator."""
+
+    model: str = "runs/stage2"
+    """A model folder, or a run folder (its newest checkpoint)."""
+    eval: EvalConfig = field(default_factory=EvalConfig)
+    serve: ServeConfig = field(default_factory=ServeConfig)
+    start_timeout_s: float = 1800.0
+    """How long the server may take to load the model before it counts as stuck."""
+    resources: Resources = field(default_factory=Resources)
+
+
+@dataclass(frozen=True)
+class ReportJob:
+    """The table and the page about evaluations."""
+
+    folder: str = "{run}"
+    """Run folder of an evaluation, or of a chain with evaluations in it; the report lands there."""
+    resources: Resources = field(default_factory=Resources)
+
+
+StepJob = CollectJob | TrainJob | EvalJob | ReportJob
+
+KINDS: dict[str, type[StepJob]] = {
+    "collect": CollectJob,
+    "train": TrainJob,
+    "eval": EvalJob,
+    "report": ReportJob,
+}
+"""The kinds a recipe or a step of one may have, and what its tree is decoded into."""
+
+
+@dataclass(frozen=True)
+class NamedStep:
+    """A job with the name its folder and its overrides carry."""
+
+    name: str
+    kind: str
+    job: StepJob
+
+
+@dataclass(frozen=True)
+class Chain:
+    """Steps in the order they run. A recipe of a single job is a chain of one, `alone` in the folder."""
+
+    recipe: str
+    steps: tuple[NamedStep, ...]
+    alone: bool = False
+
+
+DECIDED = {
+    "train.run": "--run DIR",
+    "eval.run": "--run DIR",
+    "eval.policy": "--model DIR",
+    "serve.model": "--model DIR",
+    "serve.port": "nothing: a free port is found",
+    "serve.address_file": "--run DIR",
+}
+"""Settings that the plan decides, and what to say instead."""

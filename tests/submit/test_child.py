@@ -1,0 +1,98 @@
+"""Children start with a log, leave when told, and are ended for certain."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from stair.errors import StairError
+from stair.submit.child import Child, read_last_words
+
+STUBBORN = """
+import signal, subprocess, sys, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+grandchild = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+print(grandchild.pid, flush=True)
+time.sleep(60)
+"""
+
+
+def start(code: str, log: Path) -> Child:
+    return Child([sys.executable, "-c", code], log=log, cwd="/", environment=os.environ)
+
+
+def wait_for(condition, seconds: float = 60.0):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def is_running(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def test_a_child_that_ignores_the_order_is_killed_with_its_own_children(tmp_path: Path):
+    log = tmp_path / "log"
+    child = start(STUBBORN, log)
+    wait_for(lambda: log.read_text().endswith("\n"))
+    grandchild = int(log.read_text())
+    assert is_running(grandchild)
+    started = time.monotonic()
+    assert child.end(0.3) == -9
+    assert 0.25 < time.monotonic() - started < 30
+    wait_for(lambda: not is_running(grandchild))
+
+
+def test_a_child_dies_with_a_parent_that_was_killed(tmp_path: Path):
+    code = f"""
+import os, sys
+from pathlib import Path
+from stair.submit.child import Child
+child = Child([sys.executable, "-c", "import time; time.sleep(60)"], log=Path({str(tmp_path / "log")!r}),
+              cwd="/", environment=os.environ)
+Path({str(tmp_path / "pid")!r}).write_text(str(child.process.pid))
+os.kill(os.getpid(), 9)
+"""
+    parent = start(code, tmp_path / "parent.log")
+    wait_for(lambda: parent.exit_code() is not None)
+    pid = int((tmp_path / "pid").read_text())
+    wait_for(lambda: not is_running(pid))
+
+
+def test_last_words_are_of_this_attempt_only(tmp_path: Path):
+    log = tmp_path / "log"
+    log.write_text("error: of yesterday\n  try: something\n")
+    child = start("import sys; sys.exit('error: of today')", log)
+    wait_for(lambda: child.exit_code() is not None)
+    assert child.last_words().what == "of today"
+
+
+@pytest.mark.parametrize(
+    ("lines", "what", "hint"),
+    [
+        (
+            ["step 3", "error: no data in x", "  try: --train.data.root y", ""],
+            "no data in x",
+            "--train.data.root y",
+        ),
+        (["error: one", "error: two", "step"], "two", ""),
+        (["Traceback", "  File", "ValueError: five", " "], "ValueError: five", ""),
+        ([], "it said nothing", ""),
+    ],
+)
+def test_last_words_are_the_error_or_the_last_line(lines: list[str], what: str, hint: str):
+    said = read_last_words(lines)
+    assert (said.what, said.hint) == (what, hint)
+
+
+def test_a_command_that_does_not_exist_is_an_expected_failure(tmp_path: Path):
+    with pytest.raises(StairError, match="cannot start no-such-program"):
+        Child(["no-such-program"], log=tmp_path / "log", cwd="/", environment=os.environ)

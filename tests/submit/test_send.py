@@ -1,0 +1,154 @@
+"""Plans become run folders and jobs of submitit's local executor."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from stair.errors import StairError, UsageError
+from stair.rundir import RunDir
+from stair.submit.manifest import code_state
+from stair.submit.send import Tail, follow, send
+from stair.submit.worker import only_worker
+from tests.submit.scripted import TRAINER, a_plan, a_step, wait_for_line
+
+
+def test_a_sent_plan_leaves_plan_settings_manifest_and_logs(tmp_path: Path, capsys):
+    run = tmp_path / "run"
+    plan = a_plan(run, a_step(run, "one", "print('hello')", steps=3))
+    outcome = follow(plan, send(plan))
+    assert outcome.state == "done"
+    assert (run / "plan.json").read_text() == plan.text()
+    assert (run / "one" / "settings.yaml").read_text() == "steps: 3\n"
+    submitted = json.loads((run / "manifest.json").read_text())["submit"]
+    assert submitted["recipe"] == "scripted"
+    assert submitted["attempts"][0]["job"]["executor"] == "local"
+    assert "one │ hello" in capsys.readouterr().err
+
+
+def test_no_object_of_ours_is_in_the_pickle(tmp_path: Path):
+    run = tmp_path / "run"
+    plan = a_plan(run, a_step(run, "one", "print('hello')"))
+    follow(plan, send(plan))
+    (pickled,) = (run / "logs" / "submitit").glob("*_submitted.pkl")
+    content = pickled.read_bytes()
+    assert b"run_plan" in content
+    assert b"Step" not in content
+    assert b"hello" not in content
+
+
+def test_other_settings_in_the_same_run_folder_are_refused_by_name(tmp_path: Path):
+    run = tmp_path / "run"
+    RunDir(run).create().plan.write_text(a_plan(run, a_step(run, "one", "", steps=3)).text())
+    with pytest.raises(UsageError, match=r"other settings: train\.steps") as caught:
+        send(a_plan(run, a_step(run, "one", "", steps=4)))
+    assert "--run" in caught.value.hint
+
+
+def test_a_run_folder_with_a_job_at_work_is_refused(tmp_path: Path):
+    plan = a_plan(tmp_path, a_step(tmp_path, "one", ""))
+    with only_worker(RunDir(tmp_path)), pytest.raises(StairError, match="at work"):
+        send(plan)
+
+
+def test_a_run_folder_under_a_file_is_an_expected_failure(tmp_path: Path):
+    (tmp_path / "file").write_text("")
+    run = tmp_path / "file" / "run"
+    with pytest.raises(StairError, match="cannot make folder"):
+        send(a_plan(run, a_step(run, "one", "")))
+
+
+def test_an_interrupt_stops_the_job_in_order_and_repeating_goes_on(tmp_path: Path):
+    run = tmp_path / "run"
+    plan = a_plan(run, a_step(run, "one", TRAINER))
+    job = send(plan)
+    log = run / "logs" / "one.log"
+
+    def interrupt() -> None:
+        wait_for_line(log, "step 3 ")
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=interrupt).start()
+    assert follow(plan, job).state == "stopped"
+    saved = int((run / "one" / "state").read_text())
+    assert follow(plan, send(plan)).state == "done"
+    assert f"trained from {saved}" in log.read_text()
+    assert len(json.loads((run / "manifest.json").read_text())["submit"]["attempts"]) == 2
+
+
+def test_a_terminal_interrupt_reaches_only_the_one_who_waits(tmp_path: Path):
+    run = tmp_path / "run"
+    plan = a_plan(run, a_step(run, "one", TRAINER))
+    RunDir(run).create()
+    (tmp_path / "plan.json").write_text(plan.text())
+    code = """
+import sys
+from pathlib import Path
+from stair.submit.plan import read_plan
+from stair.submit.send import follow, send
+plan = read_plan(Path(sys.argv[1]))
+print(follow(plan, send(plan)).state)
+"""
+    words = [sys.executable, "-c", code, str(tmp_path / "plan.json")]
+    process = subprocess.Popen(
+        words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    log = run / "logs" / "one.log"
+    wait_for_line(log, "step 3 ")
+    os.killpg(process.pid, signal.SIGINT)  # as a Ctrl-C does: submitit's processes get it too
+    out, _ = process.communicate(timeout=60)
+    assert out == "stopped\n"
+    assert "saved" in log.read_text()
+
+
+def test_a_worker_that_is_killed_is_reported_and_nothing_counts_as_done(tmp_path: Path):
+    run = tmp_path / "run"
+    plan = a_plan(run, a_step(run, "one", "import os; os.kill(os.getppid(), 9)"))
+    outcome = follow(plan, send(plan))
+    assert outcome.state == "failed"
+    assert "without a word" in outcome.what
+    assert not (run / "one" / "done.json").exists()
+
+
+def test_the_tail_shows_whole_lines_once(tmp_path: Path, capsys):
+    plan = a_plan(tmp_path, a_step(tmp_path, "one", ""))
+    run = RunDir(tmp_path)
+    run.logs.mkdir()
+    log = run.logs / "one.log"
+    log.write_text("of an earlier attempt\n")
+    tail = Tail(plan, run)
+    shown = []
+    for text in ("a\nb", "c\n", ""):
+        with log.open("a") as file:
+            file.write(text)
+        tail.show()
+        shown.append(capsys.readouterr().err)
+    assert shown == ["one │ a\n", "one │ bc\n", ""]
+
+
+def test_the_manifest_tells_changed_code_from_committed_code(tmp_path: Path):
+    def git(*words: str) -> None:
+        name = ["-c", "user.name=x", "-c", "user.email=x@x", "-c", "commit.gpgsign=false"]
+        subprocess.run(["git", "-C", str(tmp_path), *name, *words], check=True, capture_output=True)
+
+    assert code_state(tmp_path) == {}
+    git("init")
+    (tmp_path / "a").write_text("1")
+    git("add", "a")
+    git("commit", "-m", "a")
+    clean = code_state(tmp_path)
+    assert len(clean["commit"]) == 40
+    assert clean["changes_sha256"] is None
+    (tmp_path / "a").write_text("2")
+    changed = code_state(tmp_path)
+    (tmp_path / "a").write_text("3")
+    assert (
+        len({clean["changes_sha256"], changed["changes_sha256"], code_state(tmp_path)["changes_sha256"]}) == 3
+    )
