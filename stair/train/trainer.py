@@ -1,0 +1,240 @@
+"""The training loop: batch, draws, losses, gradients, step; now and then a log line and a checkpoint.
+
+Takes a model, its optimizer and a corpus, hands on a trained model in checkpoints. What a step computes
+depends on the settings and its number only: batch, noise and dropout of step n are functions of (seed, n),
+drawn for the whole global batch by every process. So the number of processes does not matter, and a run
+that was killed goes on bit for bit.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import time
+from collections.abc import Iterator
+from itertools import islice
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from stair.data.loader import Corpus, Loader
+from stair.data.sample import Batch
+from stair.errors import StairError, UsageError
+from stair.models.base import Draws
+from stair.train.config import TrainConfig
+from stair.train.fsdp import computing, last_of_step
+from stair.train.heldout import held_out_losses
+from stair.train.optim import clip_gradients, lr_at, set_rate
+from stair.train.saver import Saver
+from stair.train.stages import Stage
+from stair.train.stop import StopRequest
+from stair.train.tracking import Stopwatch, Tracker, memory_mb
+from stair.train.world import World
+
+STEP_NOISE, STEP_DRAWS, HELD_OUT = range(3)
+"""What a seed is for, so that no two purposes share one."""
+
+
+class Trainer:
+    """The loop and what it holds; `done` counts finished steps."""
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        stage: Stage,
+        world: World,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        saver: Saver,
+        tracker: Tracker,
+        held_out: Corpus | None = None,
+    ) -> None:
+        self.config, self.stage, self.world = config, stage, world
+        self.model, self.optimizer = model, optimizer
+        self.saver, self.tracker, self.held_out = saver, tracker, held_out
+        self.passes = pass_slices(config, world)
+        self.watch = Stopwatch()
+        self.done = 0
+
+    def run(self, corpus: Corpus, first: int, stop: StopRequest) -> bool:
+        """Trains from step `first` to the last. Returns False when it saved and left because of `stop`."""
+        config, tracking = self.config, self.config.tracking
+        self.done = saved = first
+        train_mode(self.model)
+        batches = self.batches(corpus, first)
+        self.watch = Stopwatch()
+        while self.done < config.steps:
+            values, stopping = self.step(batches, stop)
+            self.done += 1
+            last = self.done == config.steps
+            validating = self.held_out is not None and (
+                last or (tracking.validate_every and self.done % tracking.validate_every == 0)
+            )
+            if validating or last or self.done == 1 or self.done % tracking.log_every == 0:
+                values |= self.watch.read() | {"memory_mb": memory_mb(self.world.device)}
+                values |= self.validate() if validating else {}
+                self.tracker.tell(self.done, values)
+                self.watch = Stopwatch()
+            if last or stopping or self.done % config.checkpoint.every == 0:
+                self.saver.save(self.done, self.model, self.optimizer)
+                saved = self.done
+            self.tracker.tick(self.done)
+            if stopping and not last:
+                return False
+        assert saved == self.done
+        return True
+
+    def step(self, batches: Iterator[Batch], stop: StopRequest) -> tuple[dict[str, float], bool]:
+        """One optimiser step. Returns its values, the same in every process, and whether anyone must stop."""
+        config, number = self.config, self.done
+        rate = lr_at(number, config.optimizer, config.steps)
+        set_rate(self.optimizer, rate)
+        seed_all(seed_of(config.seed, STEP_NOISE, number, self.world.rank), self.world.device)
+        waiting = time.perf_counter()
+        batch = next(batches)
+        self.watch.waited_s += time.perf_counter() - waiting
+        self.watch.samples += config.data.batch_size
+
+        batch = batch.to(self.world.device)
+        draws = self.draw(seed_of(config.seed, STEP_DRAWS, number))
+        sums: dict[str, Tensor] = {}
+        for turn, (local, rows) in enumerate(self.passes):
+            last_of_step(self.model, turn == len(self.passes) - 1)
+            with computing(self.world, config.engine):
+                part = draws.part(rows).to(self.world.device)
+                losses = self.model(rows_of(batch, local), part, self.stage.condition)
+            (losses["loss"] / len(self.passes)).backward()
+            for name, loss in losses.items():
+                sums[name] = sums[name] + loss.detach() if name in sums else loss.detach()
+        norm = clip_gradients(self.optimizer, config.optimizer.clip_norm)
+
+        # The one meeting of a step: what was computed, who was asked to stop, whose checkpoint failed.
+        names = list(sums)
+        mine = torch.stack([*(sums[name].float() for name in names), norm.float()]).tolist()
+        told = self.world.total([*mine, float(stop.wanted), float(self.saver.failed)])
+        if told[-1]:
+            self.saver.finish()  # raises
+        share = self.world.size * len(self.passes)
+        values = {key(name): total / share for name, total in zip(names, told, strict=False)}
+        values |= {"grad_norm": told[-3] / self.world.size, "lr": rate}
+        refuse_non_finite(values, number + 1)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        return values, bool(told[-2])
+
+    def draw(self, seed: int) -> Draws:
+        """The randomness of a global batch."""
+        generator = torch.Generator().manual_seed(seed)
+        return self.model.draw(self.config.data.batch_size, generator)  # type: ignore[operator]
+
+    def batches(self, corpus: Corpus, first: int, workers: int | None = None) -> Iterator[Batch]:
+        """This process's batches from step `first` on, without end."""
+        data = self.config.data
+        loader = Loader(
+            corpus,
+            data.batch_size // self.world.size,
+            rank=self.world.rank,
+            world=self.world.size,
+            start_step=first,
+            global_batch=data.batch_size,
+            workers=data.workers if workers is None else workers,
+            with_clips=self.stage.needs_clips,
+        )
+        return iter(loader)
+
+    def validate(self) -> dict[str, float]:
+        """The held-out losses: always the same batches with the same noise."""
+        assert self.held_out is not None
+        config, local = self.config, self.config.data.batch_size // self.world.size
+        mine = slice(self.world.rank * local, (self.world.rank + 1) * local)
+        return held_out_losses(
+            self.model,
+            [c for c in self.stage.watches if c != "shuffled" or local > 1],
+            islice(self.batches(self.held_out, 0, workers=0), config.tracking.validate_batches),
+            lambda number: self.draw(seed_of(config.seed, HELD_OUT, number)).part(mine),
+            self.world,
+            config.engine,
+        )
+
+
+def seed_of(*words: int) -> int:
+    """A seed for a purpose, mixed so that neighbours have nothing in common (numpy's SeedSequence)."""
+    return int(np.random.SeedSequence(words).generate_state(1, np.uint64)[0] >> np.uint64(1))
+
+
+def seed_all(seed: int, device: torch.device) -> None:
+    """Seeds torch's default generators. Every step does, so that no generator's state must be saved."""
+    torch.default_generator.manual_seed(seed)  # torch.manual_seed asks every backend: 100 times slower
+    if device.type == "cuda":
+        torch.cuda.manual_seed(seed)
+
+
+def train_mode(model: nn.Module) -> None:
+    """Training mode for what trains; a frozen part stays in eval mode, or its dropout would be noise."""
+    model.train()
+    for part in model.parts().values():  # type: ignore[operator]
+        if not any(parameter.requires_grad for parameter in part.parameters()):
+            part.eval()
+
+
+def refuse_impossible(config: TrainConfig, world: World) -> None:
+    """Raises UsageError for settings that no run could follow."""
+    counts = {
+        "steps": config.steps,
+        "data.batch_size": config.data.batch_size,
+        "engine.accumulate": config.engine.accumulate,
+        "checkpoint.every": config.checkpoint.every,
+        "tracking.log_every": config.tracking.log_every,
+    }
+    for name, value in counts.items():
+        if value < 1:
+            raise UsageError(f"{name} is {value}", hint=f"--{name} 1 or more")
+    rows_per_pass(config, world)
+
+
+def rows_per_pass(config: TrainConfig, world: World) -> int:
+    """Samples of one backward pass in one process. Raises UsageError when the batch does not divide."""
+    batch, accumulate = config.data.batch_size, config.engine.accumulate
+    rows, left = divmod(batch, world.size * accumulate)
+    if left or not rows:
+        raise UsageError(
+            f"data.batch_size {batch} is not divisible by {world.size} processes x {accumulate} passes "
+            "(engine.accumulate)",
+            hint=f"--data.batch-size {max(1, rows) * world.size * accumulate}",
+        )
+    return rows
+
+
+def pass_slices(config: TrainConfig, world: World) -> list[tuple[slice, slice]]:
+    """For each backward pass of a step: its rows in this process's batch, and in the global batch."""
+    rows = rows_per_pass(config, world)
+    offset = world.rank * rows * config.engine.accumulate
+    starts = [turn * rows for turn in range(config.engine.accumulate)]
+    return [(slice(s, s + rows), slice(offset + s, offset + s + rows)) for s in starts]
+
+
+def rows_of(batch: Batch, rows: slice) -> Batch:
+    """Some samples of a batch."""
+    sliced: dict[str, Any] = {}
+    for field in dataclasses.fields(batch):
+        value = getattr(batch, field.name)
+        sliced[field.name] = None if value is None else value[rows]
+    return Batch(**sliced)
+
+
+def key(loss: str) -> str:
+    """The name of a loss in the metrics: `loss`, and its parts as `loss_action` and so on."""
+    return loss if loss == "loss" else f"loss_{loss}"
+
+
+def refuse_non_finite(values: dict[str, float], step: int) -> None:
+    """Raises StairError before a step that would spoil the weights."""
+    bad = [name for name, value in values.items() if not math.isfinite(value)]
+    if bad:
+        raise StairError(
+            f"step {step}: {' and '.join(bad[:3])} not finite; the weights were not changed by it",
+            hint="a lower --optimizer.learning-rate, a longer warm-up or --engine.precision fp32; "
+            "the run goes on from its newest checkpoint",
+        )

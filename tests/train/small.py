@@ -1,0 +1,103 @@
+"""A training run of seconds: twelve tabletop demonstrations and a model of some ten thousand parameters."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+from stair import settings
+from stair.collect.config import CollectConfig
+from stair.collect.dataset import collect
+from stair.train.config import TrainConfig
+from stair.train.run import train
+from stair.train.world import World, join_world, leave_world
+from tests.models.small import CONFIG, INPUTS
+
+ALONE = World(torch.device("cpu"))
+
+
+def make_data(root: Path) -> Path:
+    """Writes the demonstrations under `root`."""
+    collect(CollectConfig(root=str(root), episodes=12, image_size=32, workers=0))
+    return root
+
+
+def settings_of(run: Path, root: Path, **flags: Any) -> TrainConfig:
+    """Settings for a run in `run`; `flags` are overrides with `__` for the dots."""
+    base = replace(TrainConfig(), run=str(run), steps=6, inputs=INPUTS, model=CONFIG)
+    changes: dict[str, Any] = {
+        "data.root": str(root),
+        "data.batch_size": 4,
+        "data.workers": 0,
+        "engine.precision": "fp32",
+        "engine.device": "cpu",
+        "engine.threads": 1,
+        "optimizer.learning_rate": 1e-3,
+        "tracking.log_every": 1,
+    } | {name.replace("__", "."): value for name, value in flags.items()}
+    return settings.build(TrainConfig, settings.override(settings.dump(base), list(changes.items())))
+
+
+def train_here(config: TrainConfig) -> int:
+    """Trains in this process, alone."""
+    threads = torch.get_num_threads()
+    world = join_world(config.engine, {})
+    try:
+        return train(config, world)
+    finally:
+        leave_world(world)
+        torch.set_num_threads(threads)
+
+
+def start(config: TrainConfig, *launcher: str, **environment: str) -> subprocess.Popen[str]:
+    """Starts `python -m stair.train`, with `launcher` between python and the module."""
+    file = Path(config.run + ".yaml")
+    file.write_text(yaml.safe_dump(settings.dump(config)))
+    return subprocess.Popen(
+        [sys.executable, *launcher, "-m", "stair.train", "--config", str(file)],
+        env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def start_nodes(config: TrainConfig, nodes: int = 2) -> list[subprocess.Popen[str]]:
+    """Starts one training process on each of several nodes that are all this machine."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(nodes)}
+    place = {"LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "1"}
+    return [start(config, **meeting, **place, RANK=str(rank)) for rank in range(nodes)]
+
+
+def end(processes: Iterable[subprocess.Popen[str]]) -> None:
+    """Ends what a failed test left running; launchers take their own children along."""
+    for process in processes:
+        if process.poll() is None:
+            process.terminate()
+            try:
+                process.communicate(timeout=40)
+            except subprocess.TimeoutExpired:
+                process.kill()
+
+
+def metrics(run: Path) -> list[dict[str, Any]]:
+    """The lines of metrics.jsonl, every one whole."""
+    return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+
+
+def column(run: Path, name: str) -> list[float]:
+    """One value of every logged step."""
+    return [line[name] for line in metrics(run)]

@@ -1,0 +1,126 @@
+"""Several processes compute what one computes."""
+
+from __future__ import annotations
+
+import signal
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from stair.models.build import build_model
+from stair.models.saved import part_tensors
+from stair.rundir import RunDir
+from stair.train.config import EngineConfig
+from stair.train.fsdp import make_mesh
+from stair.train.run import frozen_parts
+from stair.train.stages import STAGES, freeze_parts, trainable_parts
+from stair.train.stop import TRY_AGAIN
+from stair.train.trainer import seed_all
+from stair.train.world import World
+from tests.train.small import column, end, settings_of, start, start_nodes, train_here
+
+CPU = torch.device("cpu")
+PATIENCE_S = 240
+"""Twenty times what it takes: the machine may be busy."""
+
+
+def test_two_processes_give_the_losses_of_one_and_one_goes_on_from_their_checkpoint(
+    tmp_path: Path, data: Path, finished: Path
+) -> None:
+    run = tmp_path / "run"
+    launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2")
+    process = start(settings_of(run, data, steps=10), *launcher)
+    try:
+        output, _ = process.communicate(timeout=PATIENCE_S)
+    finally:
+        end([process])
+    assert process.returncode == 0, output
+    assert output.count("parameters train on") == 1
+
+    assert train_here(settings_of(run, data, steps=12)) == 0
+    assert column(run, "step") == list(range(1, 13))
+    for name in ("loss", "loss_action", "loss_chunk", "grad_norm"):
+        assert column(run, name) == pytest.approx(column(finished, name), abs=1e-4)
+
+
+def test_two_nodes_with_hybrid_shards_give_the_same_and_leave_together_when_one_is_told_twice(
+    tmp_path: Path, data: Path, finished: Path
+) -> None:
+    flags = {"engine__shard": "hybrid", "engine__activation_checkpointing": True, "engine__accumulate": 2}
+    config = settings_of(tmp_path / "run", data, steps=100_000, checkpoint__every=15, **flags)
+    processes = start_nodes(config)
+    run = RunDir(tmp_path / "run")
+    deadline = time.monotonic() + PATIENCE_S
+    try:
+        while not run.saved_checkpoints():
+            assert processes[1].poll() is None, processes[1].communicate()[0]
+            assert time.monotonic() < deadline, "no checkpoint yet"
+            time.sleep(0.02)
+        processes[1].send_signal(signal.SIGUSR2)
+        processes[1].send_signal(signal.SIGTERM)
+        outputs = [process.communicate(timeout=PATIENCE_S)[0] for process in processes]
+    finally:
+        end(processes)
+    assert [process.returncode for process in processes] == [TRY_AGAIN, TRY_AGAIN], outputs
+
+    newest = run.latest_checkpoint()
+    assert newest is not None
+    assert column(run.path, "step") == list(range(1, newest.step + 1))
+    assert '"status": "stopped"' in run.manifest.read_text()
+    for name in ("loss", "grad_norm"):
+        assert column(run.path, name)[:12] == pytest.approx(column(finished, name), abs=1e-4)
+
+
+def test_sharded_bf16_leaves_frozen_parts_as_they_were_and_stays_near_the_unsharded(
+    tmp_path: Path, data: Path
+) -> None:
+    flags = {"engine__precision": "bf16", "freeze__vision_backbone": True, "freeze__llm_backbone": True}
+    config = settings_of(tmp_path / "run", data, steps=4, engine__shard="full", **flags)
+    assert train_here(config) == 0
+    assert train_here(settings_of(tmp_path / "whole", data, steps=4, **flags)) == 0
+    assert column(tmp_path / "run", "loss") == pytest.approx(column(tmp_path / "whole", "loss"), rel=0.02)
+
+    seed_all(config.seed, CPU)
+    fresh = build_model(config.model, config.inputs)
+    freeze_parts(fresh, trainable_parts(STAGES["stage1"], config.freeze))
+    saved = load_file(tmp_path / "run/checkpoints/step-0000004/model/model.safetensors")
+    frozen = frozen_parts(fresh)
+    assert frozen == ["vision_backbone", "llm_backbone", "oformer"]
+    before = part_tensors(fresh)
+    for key in before:
+        if key.split(".")[0] in frozen:
+            assert torch.equal(saved[key], before[key]), key
+    assert not torch.equal(saved["projection.weight"], before["projection.weight"])
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        {"engine__accumulate": 2},
+        {"engine__activation_checkpointing": True},
+        {"data__workers": 1},
+    ],
+    ids=lambda flags: next(iter(flags)),
+)
+def test_how_a_step_is_computed_does_not_change_it(
+    tmp_path: Path, data: Path, finished: Path, flags: dict[str, object]
+) -> None:
+    assert train_here(settings_of(tmp_path / "run", data, steps=4, **flags)) == 0
+    assert column(tmp_path / "run", "loss") == pytest.approx(column(finished, "loss")[:4], abs=1e-5)
+
+
+def test_bf16_stays_near_fp32(tmp_path: Path, data: Path, finished: Path) -> None:
+    assert train_here(settings_of(tmp_path / "run", data, steps=4, engine__precision="bf16")) == 0
+    losses = column(tmp_path / "run", "loss")
+    assert losses == pytest.approx(column(finished, "loss")[:4], rel=0.02)
+    assert losses != column(finished, "loss")[:4]
+
+
+def test_hybrid_on_uneven_nodes_is_refused() -> None:
+    from stair.errors import UsageError
+
+    with pytest.raises(UsageError, match="same number of processes on every node"):
+        make_mesh(World(CPU, size=6, local_size=4), EngineConfig(shard="hybrid"))
