@@ -48,7 +48,8 @@ class Sample:
     proprio: np.ndarray
     """float32 [7]: normalised state."""
     waypoints: np.ndarray
-    """float32 [2, 3]: normalised positions at the next two gripper events (the last step if none)."""
+    """float32 [2, 3]: normalised positions at the next closing and the next opening of the gripper; NaN
+    where the episode has none any more."""
     position: int
     """Place in the run's global order, which also seeds the sample's augmentation."""
 
@@ -72,7 +73,7 @@ class Batch:
     proprio: torch.Tensor
     """float32 [B, 7]"""
     waypoints: torch.Tensor
-    """float32 [B, 2, 3]"""
+    """float32 [B, 2, 3], NaN where there is none"""
     positions: torch.Tensor
     """int64 [B]"""
 

@@ -1,0 +1,142 @@
+"""The batches of one process, in order, made ahead of time by worker processes.
+
+Takes a Corpus and this process's place among all, hands on a Batch per step. Step s of a run consists of
+positions s*G ... s*G + G - 1 of which each rank takes its contiguous share, so any number of processes
+sees the same global batches and a resumed run simply starts at another step.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from stair.data.corpus import Corpus
+from stair.data.sample import Batch
+from stair.errors import StairError, UsageError
+
+__all__ = ["Corpus", "Loader"]
+
+AHEAD = 4
+"""Batches that each worker may have ready."""
+
+
+class Loader:
+    """Iterates Batches for step = start_step, start_step + 1, ... without end.
+
+    `waited_s` is the time the caller has spent waiting for batches, in seconds, over all of them.
+    """
+
+    def __init__(
+        self,
+        corpus: Corpus,
+        batch_size_local: int,
+        rank: int = 0,
+        world: int = 1,
+        start_step: int = 0,
+        global_batch: int | None = None,
+        workers: int = 0,
+        with_clips: bool = True,
+    ) -> None:
+        global_batch = batch_size_local * world if global_batch is None else global_batch
+        if batch_size_local < 1 or batch_size_local * world != global_batch:
+            raise UsageError(
+                f"a batch of {global_batch} does not split into {world} x {batch_size_local}",
+                hint="data.batch_size must be a multiple of the number of processes",
+            )
+        self.corpus, self.workers, self.start_step = corpus, workers, start_step
+        self.steps = _Steps(corpus, batch_size_local, rank, global_batch, with_clips)
+        self.waited_s = 0.0
+
+    def __iter__(self) -> Iterator[Batch]:
+        source = self._in_workers() if self.workers else map(self.steps.__getitem__, _From(self.start_step))
+        try:
+            while True:
+                asked = time.perf_counter()
+                made = next(source)
+                self.waited_s += time.perf_counter() - asked
+                if isinstance(made, _Failure):
+                    raise StairError(made.what, hint=made.hint)
+                yield made
+        except RuntimeError as error:
+            if not str(error).startswith("DataLoader worker"):
+                raise
+            raise StairError(
+                f"a reader process died: {str(error).splitlines()[0]}",
+                hint="out of memory, or of shared memory (/dev/shm)? fewer data.workers",
+            ) from None
+        finally:
+            del source  # ends the workers even while somebody keeps the error's traceback
+
+    def _in_workers(self) -> Iterator[Batch | _Failure]:
+        return iter(
+            DataLoader(
+                self.steps,
+                batch_size=None,
+                sampler=_From(self.start_step),
+                num_workers=self.workers,
+                collate_fn=_unchanged,
+                prefetch_factor=AHEAD,
+                worker_init_fn=_leave_signals_to_parent,
+                multiprocessing_context="fork",  # shares the index; spawning would copy it
+            )
+        )
+
+
+class _Steps(Dataset):
+    """This process's batch of any step."""
+
+    def __init__(self, corpus: Corpus, size: int, rank: int, global_batch: int, with_clips: bool) -> None:
+        self.corpus, self.size, self.rank = corpus, size, rank
+        self.global_batch, self.with_clips = global_batch, with_clips
+
+    def __getitem__(self, step: int) -> Batch | _Failure:
+        first = step * self.global_batch + self.rank * self.size
+        try:
+            return self.corpus.batch(np.arange(first, first + self.size), with_clips=self.with_clips)
+        except StairError as error:
+            # As a value: raised in a worker it would arrive wrapped in that worker's traceback.
+            return _Failure(error.what, error.hint)
+
+
+class _Failure:
+    """An expected failure on its way out of a worker."""
+
+    def __init__(self, what: str, hint: str) -> None:
+        self.what, self.hint = what, hint
+
+
+class _From(Sampler[int]):
+    """All steps from a first one on."""
+
+    def __init__(self, first: int) -> None:
+        self.first = first
+
+    def __iter__(self) -> Iterator[int]:
+        return itertools.count(self.first)
+
+
+def _unchanged(batch: Any) -> Any:
+    return batch
+
+
+def _leave_signals_to_parent(worker: int) -> None:
+    """Slurm signals every process of a job; the trainer answers by saving, and needs its workers until
+    it has. So they heed SIGTERM from their parent only, and within seconds end when it is gone."""
+    for number in (signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2):
+        signal.signal(number, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    threading.Thread(target=_heed_parent, args=(os.getppid(),), daemon=True).start()
+
+
+def _heed_parent(parent: int) -> None:
+    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != parent:
+        pass
+    os._exit(0)

@@ -1,0 +1,157 @@
+import os
+
+import numpy as np
+import pytest
+
+from stair.data import index as index_module
+from stair.data.frames import FrameReader
+from stair.data.index import build_index, open_index
+from stair.data.rlds import RldsFolder, RldsWriter
+from stair.data.rlds_features import manipulation_features
+from stair.data.tfrecord import read_records
+from stair.errors import StairError
+from tests.data.episodes import LENGTHS, make_steps
+
+
+def arrays(index):
+    return {n: getattr(index, n) for n in ("actions", "proprio", "frames", "starts", "records", "words")}
+
+
+def assert_same(one, other):
+    for name, array in arrays(one).items():
+        np.testing.assert_array_equal(array, getattr(other, name), err_msg=name)
+    assert (one.files, one.instructions, one.dropped) == (other.files, other.instructions, other.dropped)
+
+
+def test_every_frame_of_real_bridge_is_the_image_of_its_step(bridge):
+    index = open_index(bridge, "bridge_orig", "train")
+    reader = FrameReader(index.files)
+    for number, raw in enumerate(RldsFolder.open(bridge / "bridge_orig" / "1.0.0").episodes("train")):
+        episode = index.episode(number)
+        images = list(raw.spans("steps/observation/image_0"))[1:-1]
+        assert [reader.read(*frame) for frame in episode.frames.tolist()] == images
+        assert episode.instruction == raw.spans("steps/language_instruction")[1].decode()
+        assert episode.key == f"bridge_dataset-train.tfrecord-00000-of-00001#{number}"
+
+
+def test_rows_are_the_steps_that_were_written(tabletop):
+    index = open_index(tabletop, "tabletop", "train")
+    assert np.diff(index.starts).tolist() == [*LENGTHS[0::2], *LENGTHS[1::2]]  # shard after shard
+    steps = make_steps(LENGTHS[2], 2)
+    np.testing.assert_array_equal(index.episode(1).actions, [s["action"] for s in steps])
+    assert index.actions.dtype == np.float32
+    assert index.frames.dtype == np.int64
+
+
+def test_the_second_time_comes_from_the_cache_beside_the_data(tabletop, monkeypatch):
+    built = open_index(tabletop, "tabletop", "train")
+    assert (tabletop / "tabletop/1.0.0/stair-index-train.npz").is_file()
+    monkeypatch.setattr(index_module, "build_index", None)
+    assert_same(open_index(tabletop, "tabletop", "train"), built)
+
+
+def test_a_read_only_folder_is_cached_elsewhere_and_left_alone(tabletop, monkeypatch, tmp_path):
+    folder = tabletop / "tabletop" / "1.0.0"
+    before = sorted(p.name for p in folder.iterdir())
+    folder.chmod(0o555)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    built = open_index(tabletop, "tabletop", "train")
+    folder.chmod(0o755)
+    assert sorted(p.name for p in folder.iterdir()) == before
+    assert len(list((tmp_path / "cache" / "stair").glob("index-tabletop-train-*.npz"))) == 1
+    folder.chmod(0o555)
+    monkeypatch.setattr(index_module, "build_index", None)
+    assert_same(open_index(tabletop, "tabletop", "train"), built)
+
+
+@pytest.mark.parametrize("change", ["touched", "damaged", "other format"])
+def test_a_cache_that_does_not_fit_is_built_anew(tabletop, monkeypatch, change):
+    built = open_index(tabletop, "tabletop", "train")
+    cache = tabletop / "tabletop/1.0.0/stair-index-train.npz"
+    if change == "touched":
+        os.utime(built.files[0], ns=(1, 1))
+    elif change == "damaged":
+        cache.write_bytes(cache.read_bytes()[:300])
+    else:
+        monkeypatch.setattr(index_module, "FORMAT", 999)
+    calls = []
+    monkeypatch.setattr(index_module, "build_index", lambda *a, **k: calls.append(1) or build_index(*a, **k))
+    assert_same(open_index(tabletop, "tabletop", "train"), built)
+    assert calls == [1]
+
+
+def test_episodes_without_words_are_left_out_and_counted(tmp_path, capsys):
+    folder = tmp_path / "tabletop" / "1.0.0"
+    with RldsWriter(
+        folder, name="tabletop", features=manipulation_features(24, 24), split_shards={"train": 1}
+    ) as writer:
+        for number, words in enumerate(["lift", "", "push"]):
+            writer.add("train", make_steps(4, number, words=words), {"episode_id": number, "file_path": ""})
+    index = open_index(tmp_path, "tabletop", "train")
+    assert index.dropped.unlabelled == 1
+    assert index.instructions == ("lift", "push")
+    assert len(index) == 8
+    assert "left out: 1 unlabelled" in capsys.readouterr().err
+
+
+def break_record(root, shard, number):
+    path = RldsFolder.open(root / "tabletop" / "1.0.0").shards("train")[shard].path
+    record = list(read_records(path))[number]
+    data = bytearray(path.read_bytes())
+    data[record.offset + 100] ^= 0xFF
+    path.write_bytes(data)
+    return path
+
+
+def test_a_corrupt_record_stops_with_file_record_and_byte(tabletop):
+    path = break_record(tabletop, 1, 2)
+    with pytest.raises(StairError) as caught:
+        open_index(tabletop, "tabletop", "train")
+    assert str(path) in caught.value.what
+    assert "record 2 at byte" in caught.value.what
+    assert "data.skip_corrupt true" in caught.value.hint
+
+
+def test_skip_corrupt_goes_on_and_says_what_it_skipped(tabletop, capsys):
+    whole = open_index(tabletop, "tabletop", "train")
+    break_record(tabletop, 1, 2)
+    index = open_index(tabletop, "tabletop", "train", skip_corrupt=True)
+    told = capsys.readouterr().err
+    assert "record 2 at byte" in told
+    assert "1 corrupt" in told
+    assert index.dropped.corrupt == 1
+    assert index.episodes == whole.episodes - 1
+    lost = whole.episodes // 2 + 2
+    kept = [e for e in range(whole.episodes) if e != lost]
+    for mine, theirs in enumerate(kept):
+        np.testing.assert_array_equal(index.episode(mine).actions, whole.episode(theirs).actions)
+
+
+def test_a_split_with_nothing_usable_says_why(tmp_path):
+    folder = tmp_path / "tabletop" / "1.0.0"
+    with RldsWriter(
+        folder, name="tabletop", features=manipulation_features(24, 24), split_shards={"train": 1}
+    ) as writer:
+        writer.add("train", make_steps(4, 0, words=""), {"episode_id": 0, "file_path": ""})
+    with pytest.raises(StairError, match=r"no usable episode(.|\n)*1 have no instruction"):
+        open_index(tmp_path, "tabletop", "train")
+
+
+def test_a_frame_of_a_vanished_file_is_told_by_name(tabletop):
+    index = open_index(tabletop, "tabletop", "train")
+    os.truncate(index.files[0], 100)
+    with pytest.raises(StairError, match=r"cannot read \d+ bytes at byte \d+: the file ends there"):
+        FrameReader(index.files).read(*index.frames[5].tolist())
+    os.unlink(index.files[0])
+    with pytest.raises(StairError, match="No such file"):
+        FrameReader(index.files).read(*index.frames[5].tolist())
+
+
+def test_more_files_than_may_be_open_are_read_all_the_same(tabletop):
+    index = open_index(tabletop, "tabletop", "train")
+    reader = FrameReader(index.files)
+    reader.most = 1
+    rows = [0, -1, 1, -2]
+    assert [reader.read(*index.frames[r].tolist())[:2] for r in rows] == [b"\xff\xd8"] * 4
+    assert len(reader.open_files) == 1
+    reader.close()

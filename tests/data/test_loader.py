@@ -1,0 +1,128 @@
+import itertools
+import multiprocessing
+import os
+import subprocess
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from stair.data.config import AugmentConfig, ClipConfig, DataConfig, ImageConfig, InputConfig
+from stair.data.loader import Corpus, Loader
+from stair.errors import StairError, UsageError
+
+INPUTS = InputConfig(image=ImageConfig(24), clip=ClipConfig(image_size=24))
+
+
+@pytest.fixture
+def corpus(tabletop):
+    augment = AugmentConfig(shift=0.1, mirror=True)
+    return Corpus.open(DataConfig(root=str(tabletop), seed=1, augment=augment), INPUTS)
+
+
+def take(loader, count):
+    return list(itertools.islice(loader, count))
+
+
+def assert_same(ours, theirs):
+    for one, other in zip(ours, theirs, strict=True):
+        for name, value in vars(one).items():
+            assert torch.equal(value, getattr(other, name)), name
+
+
+def test_steps_follow_each_other_through_the_global_order(corpus):
+    batches = take(Loader(corpus, 10), 4)
+    assert torch.cat([b.positions for b in batches]).tolist() == list(range(40))
+
+
+def test_a_resumed_run_sees_what_the_uninterrupted_one_saw(corpus):
+    whole = take(Loader(corpus, 8), 30)  # crosses the turn of an epoch
+    assert_same(take(Loader(corpus, 8, start_step=17), 13), whole[17:])
+
+
+def test_two_ranks_see_the_global_batch_of_one(corpus):
+    alone = take(Loader(corpus, 8), 3)
+    ranks = [take(Loader(corpus, 4, rank=r, world=2, global_batch=8), 3) for r in (0, 1)]
+    for step in range(3):
+        for name in ("images", "clips", "actions", "waypoints", "positions", "proprio"):
+            both = torch.cat([getattr(ranks[r][step], name) for r in (0, 1)])
+            assert torch.equal(both, getattr(alone[step], name)), name
+
+
+def test_worker_processes_change_nothing(corpus):
+    assert_same(take(Loader(corpus, 8, start_step=2, workers=2), 5), take(Loader(corpus, 8, start_step=2), 5))
+
+
+def test_a_reader_used_before_the_fork_is_opened_anew_in_the_worker(corpus):
+    corpus.sample(0)
+    assert corpus.parts[0].reader.open_files
+    assert_same(take(Loader(corpus, 8, workers=1), 3), take(Loader(corpus, 8), 3))
+
+
+def test_without_clips_none_are_made(corpus):
+    assert take(Loader(corpus, 4, with_clips=False), 1)[0].clips is None
+
+
+def test_an_uneven_split_is_refused(corpus):
+    with pytest.raises(UsageError, match="a batch of 10 does not split into 4 x 2"):
+        Loader(corpus, 2, world=4, global_batch=10)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_data_that_disappears_is_a_two_line_error_from_workers_too(corpus, workers):
+    for file in corpus.parts[0].index.files:
+        os.truncate(file, 10)
+    with pytest.raises(StairError, match="the file ends there") as caught:
+        take(Loader(corpus, 4, workers=workers), 1)
+    assert "Traceback" not in str(caught.value)
+    assert caught.value.hint
+
+
+def test_a_worker_that_is_killed_is_told_in_two_lines(corpus):
+    batches = iter(Loader(corpus, 4, workers=1))
+    next(batches)
+    for child in multiprocessing.active_children():
+        child.kill()
+    with pytest.raises(StairError, match="a reader process died"):
+        take(batches, 100)
+
+
+def test_waiting_is_counted(corpus):
+    loader = Loader(corpus, 8)
+    take(loader, 3)
+    assert loader.waited_s > 0
+
+
+def test_workers_live_on_when_slurm_signals_the_whole_job(corpus):
+    loader = Loader(corpus, 4, workers=1)
+    batches = iter(loader)
+    next(batches)
+    workers = [str(child.pid) for child in multiprocessing.active_children()]
+    assert len(workers) == 1
+    for name in ("TERM", "USR1", "INT"):
+        subprocess.run(["kill", f"-{name}", *workers], check=True)
+    assert len([next(batches) for _ in range(20)]) == 20
+
+
+def test_a_run_that_ends_with_its_workers_at_work_ends_at_once(tabletop):
+    script = f"""
+from stair.data.config import *
+from stair.data.loader import Corpus, Loader
+inputs = InputConfig(image=ImageConfig(24), clip=ClipConfig(image_size=24))
+batches = iter(Loader(Corpus.open(DataConfig(root={str(tabletop)!r}), inputs), 4, workers=2))
+next(batches)
+kept = [batches, lambda: kept]  # a circle, so that the interpreter ends before the loader does
+"""
+    done = subprocess.run([sys.executable, "-c", script], timeout=60, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_held_out_data_has_a_loader_of_its_own(tabletop):
+    data = DataConfig(root=str(tabletop), held_out=0.25)
+    held = Corpus.open(data, INPUTS, held_out=True)
+    batch = take(Loader(held, len(held)), 1)[0]
+    rest = Corpus.open(replace(data), INPUTS)
+    other = rest.batch(np.arange(len(rest)))
+    assert not {tuple(r) for r in batch.proprio.tolist()} & {tuple(r) for r in other.proprio.tolist()}
