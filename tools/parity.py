@@ -81,7 +81,7 @@ def _plain(value: Any) -> Any:
 
 def tfds_read(folder: str, output: str) -> None:
     """Reads every split with tfds and stores all values, in the order of the files."""
-    import tensorflow_datasets as tfds
+    import tensorflow_datasets as tfds  # type: ignore[import-not-found]
 
     builder = tfds.builder_from_directory(folder)
     config = tfds.ReadConfig(interleave_cycle_length=1, try_autocache=False)
@@ -97,7 +97,7 @@ def tfds_read(folder: str, output: str) -> None:
 
 def tfds_write(folder: str) -> None:
     """Writes the made-up episodes with tfds' own writer."""
-    import tensorflow_datasets as tfds
+    import tensorflow_datasets as tfds  # type: ignore[import-not-found]
 
     f = tfds.features
     flag = f.Scalar(dtype=np.bool_)

@@ -21,6 +21,12 @@ class CollectConfig:
     noise: float = 0.01
     """Standard deviation (m) of what is added to the executed translation; the recorded action is the
     clean one, so that a learner sees how to come back (DART, Laskey et al. 2017)."""
+    wander: float = 0.0
+    """Share of the demonstrations that are first drawn towards the wrong block, 0 to 1; the recorded
+    actions are still the right ones. Without it the nearest block is almost always the right one, and a
+    learner hardly needs to listen."""
+    wander_steps: int = 8
+    """Steps that this goes on for at most."""
     instructions_per_layout: int = 1
     """How many goals are demonstrated from each layout, 1 to 4. With several, the picture alone does not
     tell a learner what will be asked for."""
@@ -43,6 +49,8 @@ def check(config: CollectConfig) -> None:
         "episodes": (1, LAYOUTS),
         "image_size": (16, 1024),
         "noise": (0.0, 0.015),
+        "wander": (0.0, 1.0),
+        "wander_steps": (1, 20),
         "instructions_per_layout": (1, 4),
         "stay": (0, 20),
         "grasp_tolerance": (0.015, 0.045),

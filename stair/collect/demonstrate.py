@@ -2,7 +2,8 @@
 
 Takes a CollectConfig and the number of a demonstration, hands on its steps as RLDS wants them. Everything
 follows from those two, so demonstrations may be made in any process and any order. The surprise: what is
-recorded is not what was executed (DART, Laskey et al. 2017).
+recorded is not what was executed. Noise pushes the gripper about (DART, Laskey et al. 2017), and some
+demonstrations are first drawn towards the wrong block; the record says what would have been right.
 """
 
 from __future__ import annotations
@@ -67,11 +68,12 @@ def _run(simulator: TabletopSim, rng: np.random.Generator, config: CollectConfig
     steps: list[Step] = []
     observation = simulator.observe()
     stayed = -1
-    for _ in range(_STEP_LIMIT):
+    lost = int(rng.integers(1, config.wander_steps + 1)) if rng.random() < config.wander else 0
+    for number in range(_STEP_LIMIT):
         state = simulator.state
         action = expert_action(state, simulator.layout, simulator.goal)
         steps.append(_step(observation.image, state.proprio, action, simulator.instruction))
-        executed = action.copy()
+        executed = astray(simulator) if number < lost else action.copy()
         executed[:3] += rng.normal(0.0, config.noise, size=3)
         result = simulator.step(executed)
         observation = result.observation
@@ -81,6 +83,14 @@ def _run(simulator: TabletopSim, rng: np.random.Generator, config: CollectConfig
             steps[-1].update(is_last=True, is_terminal=True, reward=1.0)
             return steps
     return []
+
+
+def astray(simulator: TabletopSim) -> np.ndarray:
+    """A step towards the block that was not asked for, fingers open."""
+    wrong = Goal(1 - simulator.goal.block, simulator.goal.target)
+    action = expert_action(simulator.state, simulator.layout, wrong)
+    action[6] = 1.0
+    return action
 
 
 def _step(image: np.ndarray, state: np.ndarray, action: np.ndarray, instruction: str) -> Step:

@@ -49,7 +49,7 @@ class Part:
         self.statistics = compute_statistics(index.actions, index.proprio, self.relative, index.episodes)
         self.events = gripper_events(index.actions[:, 6], index.starts)
         self.reader = FrameReader(index.files)
-        self.chosen = np.flatnonzero(held_out_episodes(index.episodes, share) == held_out)
+        self.chosen = np.flatnonzero(held_out_episodes(index.numbers, share) == held_out)
         """Numbers of the episodes that are seen."""
         self.ends = np.cumsum(np.diff(index.starts)[self.chosen])
         self.prompts: dict[int, np.ndarray] = {}
@@ -188,25 +188,33 @@ class Pictures:
 
     def take(self, row: int, part: Part, step: int, clip: Sequence[int]) -> None:
         """Fills one row from the frame at `step` and those at the rows `clip`."""
-        frames = self.clip_pixels[row]
+        now: np.ndarray | None = None
         filled: dict[int, int] = {}
-        now = _decode(part, step)
-        self.image_pixels[row] = resize(now, self.image).transpose(2, 0, 1)
         for nth, frame in enumerate(clip):
+            target = self.clip_pixels[row, nth]
             if frame in filled:  # beyond the episode's ends frames repeat
-                frames[nth] = frames[filled[frame]]
-            else:
-                frames[nth] = resize(now if frame == step else _decode(part, frame), self.clip)
-                filled[frame] = nth
+                target[:] = self.clip_pixels[row, filled[frame]]
+                continue
+            pixels = _decode(part, frame, target)
+            if pixels is not target:
+                target[:] = resize(pixels, self.clip)
+            filled[frame] = nth
+            if frame == step:
+                now = pixels
+        now = _decode(part, step) if now is None else now
+        self.image_pixels[row] = resize(now, self.image).transpose(2, 0, 1)
 
     def finish(self, looks: Sequence[Look]) -> tuple[torch.Tensor, torch.Tensor]:
-        """Images uint8 [B, 3, S, S] and clips [B, T, 3, C, C], each row with its look."""
+        """Images uint8 [B, 3, S, S] and clips [B, T, 3, C, C], each row with its look. Clips may come as
+        views with the channels last in memory, for copying them would cost as much as decoding one frame."""
         images = torch.from_numpy(self.image_pixels)
-        clips = torch.from_numpy(self.clip_pixels).permute(0, 1, 4, 2, 3).contiguous()
-        for stacks in (images.numpy(), clips.numpy()):
-            for row, look in enumerate(looks):
-                if look.moves:
-                    stacks[row] = look.place(stacks[row])
+        clips = torch.from_numpy(self.clip_pixels).permute(0, 1, 4, 2, 3)
+        if any(look.moves for look in looks):
+            clips = clips.contiguous()  # rows of pixels are mirrored far faster than pixels of three
+            for stacks in (images.numpy(), clips.numpy()):
+                for row, look in enumerate(looks):
+                    if look.moves:
+                        stacks[row] = look.place(stacks[row])
         if any(look.recolours for look in looks):
             means = images.flatten(1).sum(1, dtype=torch.int64) / images[0].numel()
             tones = [
@@ -216,10 +224,10 @@ class Pictures:
         return images, clips
 
 
-def _decode(part: Part, row: int) -> np.ndarray:
+def _decode(part: Part, row: int, into: np.ndarray | None = None) -> np.ndarray:
     file, offset, length = part.index.frames[row].tolist()
     try:
-        return decode_image(part.reader.read(file, offset, length))
+        return decode_image(part.reader.read(file, offset, length), into)
     except StairError as error:
         place = f"{part.index.files[file]}: image at byte {offset}"
         raise StairError(f"{place}: {error.what}", hint=error.hint) from None

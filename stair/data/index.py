@@ -66,6 +66,11 @@ class Index:
     def episodes(self) -> int:
         return len(self.words)
 
+    @property
+    def numbers(self) -> np.ndarray:
+        """int64 [E]: when each episode was written, as RldsWriter deals them out to its shards in turn."""
+        return self.records[:, 1] * len(self.files) + self.records[:, 0]
+
     def __len__(self) -> int:
         return len(self.actions)
 

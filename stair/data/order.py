@@ -121,14 +121,19 @@ def epoch_counts(sizes: Sequence[int], weights: Sequence[float]) -> np.ndarray:
     return np.maximum(1, np.rint(length * shares)).astype(np.int64)
 
 
-def held_out_episodes(episodes: int, share: float) -> np.ndarray:
-    """bool [episodes]: which ones are kept for validation, whatever the run's seed.
+NEIGHBOURS = 4
+"""Consecutive episodes that are held out together: as many as a tabletop layout has goals."""
+
+
+def held_out_episodes(numbers: np.ndarray, share: float) -> np.ndarray:
+    """bool [E]: which of the episodes with these numbers are kept for validation, whatever the run's seed.
 
     Exactly the share, rounded, but at least one when a share is asked for; chosen by a hash of the
-    episode's number so that a larger share contains a smaller one.
+    episode's number so that a larger share contains a smaller one. Neighbours, which may show the same
+    scene, are held out together.
     """
-    held = np.zeros(episodes, bool)
+    held = np.zeros(len(numbers), bool)
     if share > 0:
-        count = max(1, round(share * episodes))
-        held[np.argsort(digest(2026, np.arange(episodes)), kind="stable")[:count]] = True
+        count = max(1, round(share * len(numbers)))
+        held[np.argsort(digest(2026, numbers // NEIGHBOURS), kind="stable")[:count]] = True
     return held

@@ -26,11 +26,12 @@ def resize_lanczos(image: np.ndarray, size: int) -> np.ndarray:
     plans = getattr(_own, "plans", None)
     if plans is None:
         plans = _own.plans = {}
-    key = (*image.shape[:2], size)
+    height, width = image.shape[:2]
+    key = (height, width, size)
     if key not in plans:
         if len(plans) > 8:  # nobody uses that many sizes for long
             plans.clear()
-        plans[key] = _Plan(*key)
+        plans[key] = _Plan(height, width, size)
     return plans[key].run(image)
 
 
@@ -83,15 +84,15 @@ class _Plan:
             self.wide, (across.groups, 3 * size, across.taps), (across.step * item, line, item)
         )
         self.across = np.ascontiguousarray(across.matrices.transpose(0, 2, 1))
-        self.whole = np.empty((across.groups, 3 * size, across.rows), np.float32)
+        self.whole = np.empty((3 * size, size), np.float32)
+        self.whole_groups = self.whole.reshape(3 * size, across.groups, across.rows).transpose(1, 0, 2)
 
     def run(self, image: np.ndarray) -> np.ndarray:
         """uint8 [size, size, 3]"""
         self.inner_rows[:] = image.reshape(len(image), -1)
         np.matmul(self.down.matrices, self.tall_windows, out=self.half)
         self.inner_columns[:] = self.half.reshape(self.size, -1, 3).transpose(2, 0, 1)
-        np.matmul(self.wide_windows, self.across, out=self.whole)
+        np.matmul(self.wide_windows, self.across, out=self.whole_groups)
         self.whole += 0.5
         np.clip(self.whole, 0, 255, out=self.whole)
-        planes = self.whole.transpose(1, 0, 2).astype(np.uint8, order="C")
-        return planes.reshape(3, self.size, self.size).transpose(1, 2, 0)
+        return self.whole.astype(np.uint8).reshape(3, self.size, self.size).transpose(1, 2, 0)

@@ -42,8 +42,8 @@ class RldsWriter:
         writer.add("train", steps, {"episode_id": 7, "file_path": "seed 7"})
 
     A step is a dictionary, nested as the names say (`{"observation": {"image_0": ...}, "action": ...}`):
-    images uint8 [H, W, 3], numbers as arrays of their shape, text as str. Episodes go to the shards in
-    turn. When the block ends with an error, nothing is left behind.
+    images uint8 [H, W, 3] (or bytes that are encoded already), numbers as arrays of their shape, text as
+    str. Episodes go to the shards in turn. When the block ends with an error, nothing is left behind.
     """
 
     def __init__(
@@ -136,6 +136,8 @@ class RldsWriter:
     def _column(self, name: str, feature: Feature, values: list[Any]) -> Sequence[bytes] | np.ndarray:
         if feature.kind == "text":
             return [value.encode() if isinstance(value, str) else bytes(value) for value in values]
+        if feature.kind == "image" and all(isinstance(value, bytes) for value in values):
+            return values
         array = np.asarray(values)
         if array.shape[1:] != feature.shape or (feature.kind == "image" and array.dtype != np.uint8):
             raise StairError(

@@ -52,15 +52,19 @@ def _bounds(moments: Moments, dims: slice) -> tuple[np.ndarray, np.ndarray, np.n
     return low, high, np.array(moments.mask[dims], bool), still
 
 
-def decode_image(encoded: bytes) -> np.ndarray:
+def decode_image(encoded: bytes, into: np.ndarray | None = None) -> np.ndarray:
     """uint8 [H, W, 3] from JPEG or PNG bytes, told by their first bytes. Raises StairError when broken.
 
-    `fastdct` is bit-exact with TensorFlow's default JPEG decoder, on which OpenVLA's data was read.
+    A JPEG of the very size of `into` (contiguous) is decoded there and `into` itself returned. `fastdct` is
+    bit-exact with TensorFlow's default JPEG decoder, on which OpenVLA's data was read.
     """
     try:
         if encoded[:2] == b"\xff\xd8":
             import simplejpeg
 
+            if into is not None and simplejpeg.decode_jpeg_header(encoded)[:2] == into.shape[:2]:
+                simplejpeg.decode_jpeg(encoded, fastdct=True, buffer=into)
+                return into
             return simplejpeg.decode_jpeg(encoded, fastdct=True)
         if encoded[:4] == b"\x89PNG":
             from PIL import Image

@@ -132,6 +132,9 @@ class AuxiliaryConfig:
     """Weight of a linear regression of the action chunk."""
     waypoints: float = 0.0
     """Weight of a linear regression of the gripper's state and of where it will next open or close."""
+    words: float = 0.0
+    """Weight of the same question put to the mean of the text's states: the word that names a thing then
+    learns to look at it, long before the last token has learned to ask that word."""
 
 
 @dataclass(frozen=True)

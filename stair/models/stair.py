@@ -110,7 +110,7 @@ class Stair(nn.Module):
                 goal = self.observe(batch.clips)
             losses["align"] = (1 - F.cosine_similarity(per_token.float(), goal.float(), dim=-1)).mean()
             total = total + self.config.align_weight * losses["align"]
-        for name, weight, loss in self.auxiliary_losses(batch, cognition):
+        for name, weight, loss in self.auxiliary_losses(batch, cognition, states):
             losses[name] = loss
             total = total + weight * loss
         return {"loss": total, **losses}
@@ -127,18 +127,25 @@ class Stair(nn.Module):
             case "zero":
                 return states.new_zeros(len(states), self.config.dynamic.tokens, states.shape[-1])
 
-    def auxiliary_losses(self, batch: Batch, cognition: Tensor) -> list[tuple[str, float, Tensor]]:
+    def auxiliary_losses(
+        self, batch: Batch, cognition: Tensor, states: Tensor
+    ) -> list[tuple[str, float, Tensor]]:
         """(name, weight, loss) of the auxiliary losses that are switched on."""
         weights, found = self.config.auxiliary, []
-        token = cognition[:, 0]
         if weights.chunk:
-            chunk = self.auxiliary.chunk(token).float().view_as(batch.actions)
+            chunk = self.auxiliary.chunk(cognition[:, 0]).float().view_as(batch.actions)
             found.append(("chunk", weights.chunk, flow.masked_error(chunk, batch.actions, batch.action_mask)))
-        if weights.waypoints:
+        if weights.waypoints or weights.words:
             state = batch.proprio[:, [0, 1, 2, 6]]
             wanted = torch.cat([state, batch.waypoints.flatten(1)], dim=1)
-            error = (self.auxiliary.waypoints(token).float() - wanted.nan_to_num()).square()
-            found.append(("waypoints", weights.waypoints, (error * wanted.isfinite()).mean()))
+            mask = batch.token_mask[:, 1:, None]
+            words = (states[:, 1:] * mask).sum(1) / mask.sum(1)
+            for name, weight, token in (
+                ("waypoints", weights.waypoints, cognition[:, 0]),
+                ("words", weights.words, words),
+            ):
+                off = (self.auxiliary.waypoints(token).float() - wanted.nan_to_num()).square()
+                found.append((name, weight, (off * wanted.isfinite()).mean()))
         return found
 
     @torch.no_grad()

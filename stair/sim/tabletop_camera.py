@@ -15,10 +15,10 @@ import numpy as np
 
 from stair.sim.tabletop_layout import BLOCK_HALF, TARGET_HALF, TARGETS, Layout
 
-_VIEW_M = 0.40  # side of the square that the picture shows
+VIEW_M = 0.34  # side of the square that the picture shows: the workspace and half an open gripper
 _ELEVATION = np.deg2rad(50.0)  # 90 would look straight down
 _UP_X, _UP_Z = float(np.sin(_ELEVATION)), float(np.cos(_ELEVATION))  # metres of picture per metre of x, z
-_BOTTOM_M = -0.150  # picture height of the lowest row; x = z = 0 is at 0
+_BOTTOM_M = -0.125  # picture height of the lowest row; x = z = 0 is at 0
 
 _TABLE = np.array([206, 194, 178], np.float32)
 _PLATE, _PLATE_RIM = np.array([246, 246, 248], np.float32), np.array([168, 176, 188], np.float32)
@@ -62,7 +62,7 @@ class Camera:
 
     def __init__(self, size: int) -> None:
         self.size = size
-        self._scale = size / _VIEW_M
+        self._scale = size / VIEW_M
         self._edges = np.arange(size, dtype=np.float32)
         self._table = _paint_table(size)
         self._still = self._table

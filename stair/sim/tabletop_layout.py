@@ -13,7 +13,7 @@ import numpy as np
 
 WORKSPACE_LOW = np.array([-0.14, -0.14, 0.0])
 WORKSPACE_HIGH = np.array([0.14, 0.14, 0.16])
-BLOCK_HALF = 0.020
+BLOCK_HALF = 0.024
 TARGET_HALF = 0.050
 """Radius of the plate, half the side of the towel."""
 
@@ -29,9 +29,9 @@ TEMPLATES = (
 _SEED = 20731  # any constant; changing it changes every layout and thereby every recorded result
 _TRIES = 512
 _BLOCK_REACH, _TARGET_REACH = 0.112, 0.088  # largest |x|, |y| of a centre: targets stay in the workspace
-# Smallest distances between centres: a towel's corner reaches 71 mm, a block's 28 mm, and two blocks
+# Smallest distances between centres: a towel's corner reaches 71 mm, a block's 34 mm, and two blocks
 # must leave room for an open gripper (70 mm) around either.
-_BLOCK_BLOCK, _BLOCK_TARGET, _TARGET_TARGET = 0.090, 0.100, 0.125
+_BLOCK_BLOCK, _BLOCK_TARGET, _TARGET_TARGET = 0.096, 0.105, 0.125
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,6 +11,7 @@ from contextlib import AbstractContextManager
 from functools import partial
 
 import torch
+import torch.distributed as dist
 from torch import nn
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
@@ -32,8 +33,8 @@ def shard(model: nn.Module, world: World, engine: EngineConfig) -> nn.Module:
         for block in blocks:
             # Replacing forward keeps parameter names as they are; FSDP's hooks stay outside of it.
             block.forward = partial(checkpoint, block.forward, use_reentrant=False)
-    if world.group is None:
-        return model.to(world.device)
+    if world.group is None or engine.shard == "none":
+        return model.to(world.device)  # every process was seeded alike: copies are equal
 
     low = torch.bfloat16 if engine.precision == "bf16" else None
     policy = MixedPrecisionPolicy(param_dtype=low, reduce_dtype=torch.float32)
@@ -89,3 +90,18 @@ def last_of_step(model: nn.Module, last: bool) -> None:
     if isinstance(model, FSDPModule):
         model.set_requires_all_reduce(last)
         model.set_is_last_backward(last)
+
+
+def average_copies(model: nn.Module, world: World) -> None:
+    """Makes the gradients of unsharded copies their mean over the processes, in one message; collective.
+
+    A sharded model reduced its gradients during backward, and a lone process has nothing to average.
+    """
+    if world.size == 1 or isinstance(model, FSDPModule):
+        return
+    gradients = [p.grad for p in model.parameters() if p.grad is not None]
+    mean = torch.cat([gradient.flatten() for gradient in gradients])
+    dist.all_reduce(mean)  # summed and divided: gloo of torch 2.8 does not average
+    mean /= world.size
+    for gradient, part in zip(gradients, mean.split([g.numel() for g in gradients]), strict=True):
+        gradient.copy_(part.view_as(gradient))

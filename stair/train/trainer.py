@@ -24,7 +24,7 @@ from stair.data.sample import Batch
 from stair.errors import StairError, UsageError
 from stair.models.base import Draws
 from stair.train.config import TrainConfig
-from stair.train.fsdp import computing, last_of_step
+from stair.train.fsdp import average_copies, computing, last_of_step
 from stair.train.heldout import held_out_losses
 from stair.train.optim import clip_gradients, lr_at, set_rate
 from stair.train.saver import Saver
@@ -108,6 +108,7 @@ class Trainer:
             (losses["loss"] / len(self.passes)).backward()
             for name, loss in losses.items():
                 sums[name] = sums[name] + loss.detach() if name in sums else loss.detach()
+        average_copies(self.model, self.world)
         norm = clip_gradients(self.optimizer, config.optimizer.clip_norm)
 
         # The one meeting of a step: what was computed, who was asked to stop, whose checkpoint failed.

@@ -16,7 +16,7 @@ import torch
 import torch.distributed as dist
 from torch.distributed.rendezvous import rendezvous
 
-from stair.errors import StairError, UsageError
+from stair.errors import StairError
 from stair.train.config import EngineConfig
 
 T = TypeVar("T")
@@ -104,10 +104,6 @@ def join_world(engine: EngineConfig, environment: Mapping[str, str] = os.environ
     size = int(environment.get("WORLD_SIZE", "1"))
     rank = int(environment.get("RANK", "0"))
     local_size = int(environment.get("LOCAL_WORLD_SIZE", "1"))
-    if engine.shard == "none" and size > 1:
-        raise UsageError(
-            f"engine.shard none works in one process, here are {size}", hint="--engine.shard auto"
-        )
     if engine.threads:
         torch.set_num_threads(engine.threads)
     device = choose_device(engine.device, int(environment.get("LOCAL_RANK", "0")))

@@ -76,7 +76,7 @@ def test_waypoints_are_those_of_a_loop(episodes):
                 and (actions[e, 6] > 0.5) != (actions[e - 1, 6] > 0.5)
                 and (actions[e, 6] > 0.5) == wanted_open
             ]
-            assert rows[t, kind] == (events + [-1])[0]
+            assert rows[t, kind] == [*events, -1][0]
 
 
 def test_a_data_set_whose_gripper_never_moves_has_no_waypoints():

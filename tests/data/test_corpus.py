@@ -176,7 +176,9 @@ def test_mirroring_the_simulators_picture_is_mirroring_y():
 def test_a_frame_that_is_image_and_clip_frame_is_decoded_once(data, monkeypatch):
     corpus = Corpus.open(data, INPUTS)
     calls = []
-    monkeypatch.setattr(corpus_module, "decode_image", lambda b: calls.append(b) or decode_image(b))
+    monkeypatch.setattr(
+        corpus_module, "decode_image", lambda b, into: calls.append(b) or decode_image(b, into)
+    )
     for position in range(30):
         calls.clear()
         corpus.sample(position)

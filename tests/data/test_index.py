@@ -43,6 +43,12 @@ def test_rows_are_the_steps_that_were_written(tabletop):
     assert index.frames.dtype == np.int64
 
 
+def test_numbers_tell_the_order_of_writing_whatever_the_shards(tabletop):
+    index = open_index(tabletop, "tabletop", "train")
+    lengths = np.diff(index.starts)[np.argsort(index.numbers)]
+    assert lengths.tolist() == list(LENGTHS)
+
+
 def test_the_second_time_comes_from_the_cache_beside_the_data(tabletop, monkeypatch):
     built = open_index(tabletop, "tabletop", "train")
     assert (tabletop / "tabletop/1.0.0/stair-index-train.npz").is_file()

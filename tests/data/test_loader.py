@@ -29,7 +29,7 @@ def take(loader, count):
 def assert_same(ours, theirs):
     for one, other in zip(ours, theirs, strict=True):
         for name, value in vars(one).items():
-            assert torch.equal(value, getattr(other, name)), name
+            np.testing.assert_array_equal(value, getattr(other, name), err_msg=name)  # NaN equals NaN
 
 
 def test_steps_follow_each_other_through_the_global_order(corpus):
@@ -48,7 +48,7 @@ def test_two_ranks_see_the_global_batch_of_one(corpus):
     for step in range(3):
         for name in ("images", "clips", "actions", "waypoints", "positions", "proprio"):
             both = torch.cat([getattr(ranks[r][step], name) for r in (0, 1)])
-            assert torch.equal(both, getattr(alone[step], name)), name
+            np.testing.assert_array_equal(both, getattr(alone[step], name), err_msg=name)
 
 
 def test_worker_processes_change_nothing(corpus):

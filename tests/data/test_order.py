@@ -86,13 +86,19 @@ def test_an_unknown_mixture_gets_the_nearest_name():
 
 
 def test_held_out_episodes_are_exact_nested_and_never_none():
-    few, many = held_out_episodes(200, 0.05), held_out_episodes(200, 0.2)
-    assert (few.sum(), many.sum()) == (10, 40)
+    numbers = np.arange(200)
+    few, many = held_out_episodes(numbers, 0.06), held_out_episodes(numbers, 0.2)
+    assert (few.sum(), many.sum()) == (12, 40)
     assert many[few].all()
-    assert held_out_episodes(5, 0.01).sum() == 1
-    assert held_out_episodes(5, 0.0).sum() == 0
-    assert not few[:100].all()
-    assert not few[100:].all()
+    assert held_out_episodes(numbers[:5], 0.01).sum() == 1
+    assert held_out_episodes(numbers[:5], 0.0).sum() == 0
+    assert 5 < many[:100].sum() < 35
+
+
+def test_episodes_that_were_written_one_after_the_other_are_held_out_together():
+    numbers = np.random.default_rng(0).permutation(200)
+    held = set(numbers[held_out_episodes(numbers, 0.2)].tolist())
+    assert all({n // 4 * 4 + k for k in range(4)} <= held for n in held)
 
 
 def test_draws_are_uniform_and_belong_to_their_position():

@@ -43,6 +43,18 @@ def test_jpegs_keep_full_colour_resolution(tmp_path):
     assert simplejpeg.decode_jpeg_header(raw.spans("steps/observation/image_0")[0])[3] == "444"
 
 
+def test_images_that_are_encoded_already_are_stored_as_they_are(tmp_path):
+    steps = make_steps(3, 0)
+    for t, step in enumerate(steps):
+        step["observation"]["image_0"] = b"\xff\xd8 not ours %d" % t
+    features = manipulation_features(24, 24)
+    folder = tmp_path / "x" / "1.0.0"
+    with RldsWriter(folder, name="x", features=features, split_shards={"train": 1}) as writer:
+        writer.add("train", steps, {"episode_id": 0, "file_path": ""})
+    raw = next(RldsFolder.open(folder).episodes("train"))
+    assert list(raw.spans("steps/observation/image_0")) == [b"\xff\xd8 not ours %d" % t for t in range(3)]
+
+
 def test_shard_names_and_lengths_are_those_of_tfds(tmp_path):
     folder = write_tabletop(tmp_path, (3, 3, 3), shards=2)
     names = sorted(p.name for p in folder.iterdir())

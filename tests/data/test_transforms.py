@@ -88,6 +88,16 @@ def test_jpeg_and_png_are_told_by_their_first_bytes():
     np.testing.assert_array_equal(decode_image(jpeg), simplejpeg.decode_jpeg(jpeg, fastdct=True))
 
 
+def test_a_jpeg_of_the_right_size_is_decoded_in_place():
+    image = picture(40, 56)
+    jpeg = simplejpeg.encode_jpeg(image, 95)
+    target, other = np.zeros((40, 56, 3), np.uint8), np.zeros((56, 40, 3), np.uint8)
+    assert decode_image(jpeg, target) is target
+    np.testing.assert_array_equal(target, decode_image(jpeg))
+    np.testing.assert_array_equal(decode_image(jpeg, other), target)
+    assert not other.any()
+
+
 @pytest.mark.parametrize("broken", [b"", b"GIF89a", b"\xff\xd8\xff\xe0nothing", b"\x89PNG\r\n\x1a\nnothing"])
 def test_what_is_no_image_is_refused(broken):
     with pytest.raises(StairError):

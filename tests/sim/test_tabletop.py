@@ -12,7 +12,7 @@ from stair.policy.contract import ActionConvention
 from stair.sim.contract import GridPoint
 from stair.sim.tabletop import TabletopSim, advance, first_state, is_success
 from stair.sim.tabletop_expert import expert_action
-from stair.sim.tabletop_layout import GOALS, WORKSPACE_HIGH, WORKSPACE_LOW, draw_start, phrase
+from stair.sim.tabletop_layout import BLOCK_HALF, GOALS, WORKSPACE_HIGH, WORKSPACE_LOW, draw_start, phrase
 
 TASK = "tabletop_put_block"
 
@@ -138,7 +138,7 @@ def test_a_block_let_go_above_another_rests_on_it_and_either_can_be_taken(sim: T
     lower = 1 - sim.goal.block
     carry(sim, sim.layout.blocks[lower], lift=0.08)
     sim.step(act(gripper=1))
-    assert sim.state.blocks[sim.goal.block, 2] == pytest.approx(0.04)
+    assert sim.state.blocks[sim.goal.block, 2] == pytest.approx(2 * BLOCK_HALF)
     stacked = sim.state
     above(sim, stacked.blocks[lower, :2], 0.055)
     sim.step(act(gripper=0))

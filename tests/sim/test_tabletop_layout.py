@@ -18,7 +18,7 @@ from stair.sim.tabletop_layout import (
 )
 
 PINNED_WORDS = "pick up the blue block and put it on the towel"
-PINNED_PLACES = [[0.0954, 0.0242], [-0.0753, -0.065], [-0.0502, 0.0808], [0.0246, -0.0867]]
+PINNED_PLACES = [[0.0526, -0.0711], [0.0795, 0.0953], [-0.0365, 0.0735], [-0.0607, -0.0851]]
 STARTS = [draw_start(k) for k in range(500)]
 
 

@@ -27,12 +27,13 @@ PATIENCE_S = 240
 """Twenty times what it takes: the machine may be busy."""
 
 
+@pytest.mark.parametrize("how", ["full", "none"])
 def test_two_processes_give_the_losses_of_one_and_one_goes_on_from_their_checkpoint(
-    tmp_path: Path, data: Path, finished: Path
+    tmp_path: Path, data: Path, finished: Path, how: str
 ) -> None:
     run = tmp_path / "run"
     launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2")
-    process = start(settings_of(run, data, steps=10), *launcher)
+    process = start(settings_of(run, data, steps=10, engine__shard=how), *launcher)
     try:
         output, _ = process.communicate(timeout=PATIENCE_S)
     finally:

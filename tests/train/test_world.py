@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from stair.errors import StairError, UsageError
+from stair.errors import StairError
 from stair.train.config import EngineConfig
 from stair.train.world import World, choose_device, join_world
 
@@ -18,11 +18,6 @@ def test_a_lone_process_joins_no_group_and_agrees_with_itself() -> None:
     assert world.gather("x") == ["x"]
     assert world.lead(lambda: 7) == 7
     assert world.speaks_first()
-
-
-def test_unsharded_training_in_several_processes_is_refused() -> None:
-    with pytest.raises(UsageError, match=r"engine\.shard none works in one process"):
-        join_world(EngineConfig(device="cpu", shard="none"), {"WORLD_SIZE": "2", "RANK": "0"})
 
 
 def test_a_process_without_its_own_gpu_says_how_many_there_are() -> None:

@@ -4,10 +4,11 @@
 
 A sample is one 224 px image, a clip of five 256 px frames four steps apart, and a 16 x 7 action chunk,
 normalised, from shuffled steps of a written data set of 256 px JPEGs. tf.data reads it as OpenVLA's stack
-does (encoded frames through a shuffle buffer, decoded late); in `lean` it also decodes the middle frame
-once, as we do, which that stack does not. Both sides take turns, so that a busy machine slows both.
-Prints JSON lines: samples per CPU-second of both, their ratio (promised: 2), and our memory over time; and
-the demo's 48 px sample by our loader alone. TensorFlow has an environment of its own.
+does (encoded frames through a shuffle buffer, decoded late, the present frame twice: as image and in its
+clip); that is what the promised ratio of 2 is about. `lean` decodes it once, as we do: what nobody's stack
+does, for judging fairly. Both sides take turns, so that a busy machine slows both. Prints JSON lines:
+samples per CPU-second of both, their ratio, and memory over time; and the demo's 48 px sample by our loader
+alone. TensorFlow has an environment of its own.
 """
 
 from __future__ import annotations
@@ -32,7 +33,8 @@ EPISODES, STEPS = 60, 40
 
 
 def write_data(root: Path, size: int) -> None:
-    """A tabletop-like data set of smooth pictures with some noise, about 25 kB each at 256 px."""
+    """Smooth pictures with some noise; at 256 px, like BridgeV2's, 4:2:0 JPEGs of about 25 kB."""
+    import simplejpeg
     from PIL import Image
 
     from stair.data.rlds import RldsWriter
@@ -47,11 +49,13 @@ def write_data(root: Path, size: int) -> None:
             scene = np.asarray(coarse.resize((size, size), Image.Resampling.BICUBIC)).astype(np.int16)
             steps = []
             for t in range(STEPS):
-                picture = np.roll(scene, t, axis=1) + rng.integers(-6, 7, (size, size, 1))
+                noisy = np.roll(scene, t, axis=1) + rng.integers(-5, 6, (size, size, 1))
+                picture = np.clip(noisy, 0, 255).astype(np.uint8)
+                jpeg = simplejpeg.encode_jpeg(picture, 95, colorsubsampling="420" if size > 100 else "444")
                 steps.append(
                     {
                         "observation": {
-                            "image_0": np.clip(picture, 0, 255).astype(np.uint8),
+                            "image_0": jpeg,
                             "state": rng.normal(size=7),
                         },
                         "action": np.append(rng.normal(size=6), t % 20 < 10),
@@ -120,8 +124,8 @@ def small(root: str, seconds: float) -> dict[str, Any]:
 
 def with_tf_data(root: str, filter: str, lean: bool, seconds: float) -> dict[str, Any]:
     """The same sample by tf.data; runs where TensorFlow is."""
-    import tensorflow as tf
-    import tensorflow_datasets as tfds
+    import tensorflow as tf  # type: ignore[import-not-found]
+    import tensorflow_datasets as tfds  # type: ignore[import-not-found]
 
     builder = tfds.builder_from_directory(f"{root}/tabletop/1.0.0")
     skip = {"steps": {"observation": {"image_0": tfds.decode.SkipDecoding()}}}
@@ -138,16 +142,15 @@ def with_tf_data(root: str, filter: str, lean: bool, seconds: float) -> dict[str
         mask = ahead < count
         still = tf.concat([tf.zeros_like(chunk[..., :6]), chunk[..., 6:]], axis=-1)
         chunk = tf.where(mask[..., None], chunk, still)
-        return tf.data.Dataset.from_tensor_slices(
-            {
-                "image": images,
-                "clip": tf.gather(images, clip),
-                "actions": tf.clip_by_value(2 * (chunk + 3) / 6 - 1, -1, 1),
-                "mask": mask,
-                "proprio": steps["observation"]["state"],
-                "words": steps["language_instruction"],
-            }
-        )
+        columns: Any = {
+            "image": images,
+            "clip": tf.gather(images, clip),
+            "actions": tf.clip_by_value(2 * (chunk + 3) / 6 - 1, -1, 1),
+            "mask": mask,
+            "proprio": steps["observation"]["state"],
+            "words": steps["language_instruction"],
+        }
+        return tf.data.Dataset.from_tensor_slices(columns)
 
     def decode(encoded: Any) -> Any:
         return tf.io.decode_image(encoded, channels=3, expand_animations=False)
@@ -189,7 +192,7 @@ def main() -> None:
         for size, root in roots.items():
             write_data(root, size)
         large = roots[256]
-        for filter, lean in (("lanczos", False), ("lanczos", True), ("bicubic", True)):
+        for filter, lean in (("lanczos", False), ("bicubic", False), ("lanczos", True)):
             turns = [
                 (
                     run_side(sys.executable, "ours", large, filter, options.seconds),
@@ -205,7 +208,7 @@ def main() -> None:
                 "ours_per_cpu_s": round(float(mine), 1),
                 "tf_per_cpu_s": round(float(theirs), 1),
                 "ratio": round(float(mine / theirs), 2),
-                "limit": 2.0,
+                **({} if lean else {"limit": 2.0}),
                 "our_rss_mb": turns[-1][0]["rss_mb"],
                 "tf_rss_mb": turns[-1][1]["rss_mb"],
             }

@@ -47,7 +47,7 @@ class MockEncoder(FrozenEncoder):
     def forward(self, clips: Tensor) -> Tensor:
         batch, frames = clips.shape[:2]
         pooled = F.adaptive_avg_pool2d(clips.flatten(0, 1).float(), self.config.grid)
-        pooled = pooled.view(batch, frames, -1) / 127.5 - 1
+        pooled = pooled.reshape(batch, frames, -1) / 127.5 - 1
         still = pooled[:, frames // 2] @ self.still
         motion = (pooled[:, 1:] - pooled[:, :-1]).flatten(1) @ self.motion
         tokens = torch.cat([still, motion], dim=1).view(batch, self.config.tokens, self.config.width)

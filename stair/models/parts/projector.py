@@ -18,9 +18,10 @@ class Projector(nn.Module):
             nn.GELU(),
             nn.Linear(llm_width, llm_width),
         )
-        for linear in self.projector[::2]:  # keeps the size of what passes through
-            nn.init.normal_(linear.weight, std=(2 / linear.in_features) ** 0.5)
-            nn.init.zeros_(linear.bias)
+        for module in self.projector:  # keeps the size of what passes through
+            if isinstance(module, nn.Linear):
+                nn.init.normal_(module.weight, std=(2 / module.in_features) ** 0.5)
+                nn.init.zeros_(module.bias)
 
     def forward(self, features: Tensor) -> Tensor:
         return self.projector(features)
