@@ -142,7 +142,9 @@ class Corpus:
             for nth, row in enumerate(rows.tolist()):
                 prompts[row] = self._prompt(part, int(places.episodes[nth]))
                 pictures.take(row, part, int(places.steps[nth]), clips[nth])
-        images, all_clips = pictures.finish(looks)
+        images, all_clips = pictures.finish(
+            looks, moving=self.data.augment.shift > 0 or self.data.augment.mirror
+        )
         token_ids, token_mask = pad_prompts(prompts, self.tokenizer.pad_id)
         return Batch(
             images=images,
@@ -204,12 +206,12 @@ class Pictures:
         now = _decode(part, step) if now is None else now
         self.image_pixels[row] = resize(now, self.image).transpose(2, 0, 1)
 
-    def finish(self, looks: Sequence[Look]) -> tuple[torch.Tensor, torch.Tensor]:
-        """Images uint8 [B, 3, S, S] and clips [B, T, 3, C, C], each row with its look. Clips may come as
-        views with the channels last in memory, for copying them would cost as much as decoding one frame."""
+    def finish(self, looks: Sequence[Look], *, moving: bool) -> tuple[torch.Tensor, torch.Tensor]:
+        """Images uint8 [B, 3, S, S] and clips [B, T, 3, C, C], each row with its look. Unless any may be
+        `moving`, clips have the channels last in memory: copying them costs as much as decoding a frame."""
         images = torch.from_numpy(self.image_pixels)
         clips = torch.from_numpy(self.clip_pixels).permute(0, 1, 4, 2, 3)
-        if any(look.moves for look in looks):
+        if moving:
             clips = clips.contiguous()  # rows of pixels are mirrored far faster than pixels of three
             for stacks in (images.numpy(), clips.numpy()):
                 for row, look in enumerate(looks):

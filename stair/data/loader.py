@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from stair.data.corpus import Corpus
@@ -76,18 +77,17 @@ class Loader:
             del source  # ends the workers even while somebody keeps the error's traceback
 
     def _in_workers(self) -> Iterator[Batch | _Failure]:
-        return iter(
-            DataLoader(
-                self.steps,
-                batch_size=None,
-                sampler=_From(self.start_step),
-                num_workers=self.workers,
-                collate_fn=_unchanged,
-                prefetch_factor=AHEAD,
-                worker_init_fn=_leave_signals_to_parent,
-                multiprocessing_context="fork",  # shares the index; spawning would copy it
-            )
+        loader = DataLoader(
+            self.steps,
+            batch_size=None,
+            sampler=_From(self.start_step),
+            num_workers=self.workers,
+            collate_fn=_pack,
+            prefetch_factor=AHEAD,
+            worker_init_fn=_leave_signals_to_parent,
+            multiprocessing_context="fork",  # shares the index; spawning would copy it
         )
+        return map(_unpack, iter(loader))
 
 
 class _Steps(Dataset):
@@ -123,8 +123,20 @@ class _From(Sampler[int]):
         return itertools.count(self.first)
 
 
-def _unchanged(batch: Any) -> Any:
-    return batch
+def _pack(batch: Any) -> Any:
+    """A batch as it leaves a worker. Every tensor costs a shared memory file, at small batches more than
+    its content; so only pictures travel that way, and the rest in the message."""
+    if isinstance(batch, _Failure):
+        return batch
+    rest = {name: value.numpy() for name, value in vars(batch).items() if name not in ("images", "clips")}
+    return batch.images, batch.clips, rest
+
+
+def _unpack(packed: Any) -> Batch | _Failure:
+    if isinstance(packed, _Failure):
+        return packed
+    images, clips, rest = packed
+    return Batch(images=images, clips=clips, **{name: torch.from_numpy(v) for name, v in rest.items()})
 
 
 def _leave_signals_to_parent(worker: int) -> None:

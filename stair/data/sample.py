@@ -7,7 +7,7 @@ Sample is one time step ready for a model (normalised, decoded), a Batch is many
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -79,10 +79,13 @@ class Batch:
 
     def to(self, device: torch.device | str) -> Batch:
         """The same batch on another device."""
-        moved = {f.name: getattr(self, f.name) for f in fields(self)}
-        return Batch(
-            **{k: v.to(device, non_blocking=True) if v is not None else None for k, v in moved.items()}
-        )
+        moved: dict[str, Any] = {
+            field.name: None
+            if (value := getattr(self, field.name)) is None
+            else value.to(device, non_blocking=True)
+            for field in fields(self)
+        }
+        return Batch(**moved)
 
     def __len__(self) -> int:
         return len(self.images)

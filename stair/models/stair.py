@@ -38,7 +38,7 @@ STATE = 4
 
 
 class Auxiliary(nn.Module):
-    """Linear read-outs of the cognition token, for the optional auxiliary losses."""
+    """Linear read-outs of the cognition token and of the mean text state, for the auxiliary losses."""
 
     def __init__(self, llm_width: int, chunk: int, action_dim: int) -> None:
         super().__init__()
@@ -135,17 +135,20 @@ class Stair(nn.Module):
         if weights.chunk:
             chunk = self.auxiliary.chunk(cognition[:, 0]).float().view_as(batch.actions)
             found.append(("chunk", weights.chunk, flow.masked_error(chunk, batch.actions, batch.action_mask)))
-        if weights.waypoints or weights.words:
-            state = batch.proprio[:, [0, 1, 2, 6]]
-            wanted = torch.cat([state, batch.waypoints.flatten(1)], dim=1)
+        state = batch.proprio[:, [0, 1, 2, 6]]
+        wanted = torch.cat([state, batch.waypoints.flatten(1)], dim=1)
+
+        def off(answer: Tensor) -> Tensor:
+            """Squared error; what the episode has no more is not asked."""
+            return ((answer.float() - wanted.nan_to_num()).square() * wanted.isfinite()).mean()
+
+        if weights.waypoints:
+            answer = self.auxiliary.waypoints(cognition[:, 0])
+            found.append(("waypoints", weights.waypoints, off(answer)))
+        if weights.words:
             mask = batch.token_mask[:, 1:, None]
-            words = (states[:, 1:] * mask).sum(1) / mask.sum(1)
-            for name, weight, token in (
-                ("waypoints", weights.waypoints, cognition[:, 0]),
-                ("words", weights.words, words),
-            ):
-                off = (self.auxiliary.waypoints(token).float() - wanted.nan_to_num()).square()
-                found.append((name, weight, (off * wanted.isfinite()).mean()))
+            answer = self.auxiliary.waypoints((states[:, 1:] * mask).sum(1) / mask.sum(1))
+            found.append(("words", weights.words, off(answer)))
         return found
 
     @torch.no_grad()

@@ -126,3 +126,20 @@ def test_hopeless_noise_is_said_to_be_the_cause():
     with pytest.raises(StairError, match="failed 20 times") as caught:
         demonstrate(replace(CONFIG, noise=0.2, image_size=16), 0)
     assert "--noise" in caught.value.hint
+
+
+def test_a_demonstration_led_astray_goes_to_the_wrong_block_and_records_the_right_action():
+    config = replace(CONFIG, wander=1.0, noise=0.0)
+    astray = 0
+    for index in range(30):
+        start = draw_start(layout_of(config, index))
+        steps = demonstrate(config, index).steps
+        before, after = states(steps)[:2]
+        goal = start.goal.block
+        way = {k: start.layout.blocks[k] - before[:2] for k in (goal, 1 - goal)}
+        moved, recorded = after[:2] - before[:2], column(steps, "action")[0][:2]
+        if np.linalg.norm(recorded) > 0.01 and np.linalg.norm(moved) > 0.01:
+            assert recorded @ way[goal] > 0.99 * np.linalg.norm(recorded) * np.linalg.norm(way[goal])
+            assert moved @ way[1 - goal] > 0.99 * np.linalg.norm(moved) * np.linalg.norm(way[1 - goal])
+            astray += 1
+    assert astray > 15

@@ -239,12 +239,12 @@ def test_a_killed_server_is_two_lines_and_repeating_plays_exactly_the_rest(tmp_p
     file = run / "episodes" / "tabletop_put_block.jsonl"
     server = start_process(address, "--delay_ms", "3")
     command = start_command(address, run, 12)
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 180
     while len(lines_of(file)) < 3 and time.monotonic() < deadline:
         time.sleep(0.02)
     server.kill()
     server.communicate()
-    out, said = command.communicate(timeout=30)
+    out, said = command.communicate(timeout=180)
     before = lines_of(file)
     assert 3 <= len(before) < 12
     assert command.returncode == 1
@@ -289,7 +289,7 @@ def test_sigterm_ends_an_evaluation_with_its_simulator_processes(tmp_path):
     server = start_process(tmp_path / "address", "--delay_ms", "3")
     try:
         command = start_command(tmp_path / "address", tmp_path / "run", 50)
-        file, deadline = tmp_path / "run" / "episodes" / "tabletop_put_block.jsonl", time.monotonic() + 30
+        file, deadline = tmp_path / "run" / "episodes" / "tabletop_put_block.jsonl", time.monotonic() + 180
         while not lines_of(file) and time.monotonic() < deadline:
             time.sleep(0.02)
         children = children_of(command)

@@ -24,7 +24,7 @@ CONFIG = ModelConfig(
     dynamic=DynamicConfig(width=24, grid=4),
     oformer=OformerConfig(width=32, depth=1, heads=2, mlp_width=48),
     head=HeadConfig(depth=2, width=32, heads=2, repeats=2),
-    auxiliary=AuxiliaryConfig(chunk=1.0, waypoints=1.0),
+    auxiliary=AuxiliaryConfig(chunk=1.0, waypoints=1.0, words=1.0),
 )
 INPUTS = InputConfig(
     image=ImageConfig(size=32),

@@ -35,7 +35,7 @@ def test_losses_of_both_stages_train_what_the_stage_names(model):
     losses["loss"].backward()
     assert model.projection.weight.grad is None
     assert all(p.grad.abs().max() > 0 for p in model.oformer.parameters() if p.ndim > 1)
-    assert set(losses) == {"loss", "action", "align", "chunk", "waypoints"}
+    assert set(losses) == {"loss", "action", "align", "chunk", "waypoints", "words"}
 
 
 def test_action_loss_alone_reaches_the_oformer(model):
