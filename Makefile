@@ -35,11 +35,5 @@ lint: .venv/installed ## style, format and types
 bench: .venv/installed ## every benchmark of tools/bench, as JSON lines
 	@OMP_NUM_THREADS=1 $(BIN)/python tools/bench/run.py $(ARGS)
 
-parity: .venv/installed .venvs/parity/installed ## our data sets against tensorflow-datasets itself
-	@$(BIN)/python tools/parity.py --tensorflow .venvs/parity/bin/python $(ARGS)
-
-.venvs/parity/installed: pyproject.toml
-	@echo "making .venvs/parity with tensorflow and tensorflow-datasets"
-	@$(PYTHON) -m venv .venvs/parity
-	@.venvs/parity/bin/python -m pip install --quiet --disable-pip-version-check tensorflow-cpu tensorflow-datasets
-	@touch $@
+parity: .venv/installed ## our data sets against tensorflow-datasets itself
+	@$(BIN)/python tools/parity.py $(ARGS)

@@ -80,16 +80,17 @@ def memory_mb() -> float:
 
 
 def measure(batches: Iterator[Any], size: int, seconds: float) -> dict[str, Any]:
-    """Samples per CPU-second after two batches to warm up, and memory at eight moments."""
+    """Samples per CPU-second over `seconds` of CPU time (a busy machine must not make the measurement
+    shorter), after two batches to warm up; and memory at eight moments."""
     for _ in range(2):
         next(batches)
-    started, cpu, samples, memory = time.perf_counter(), cpu_s(), 0, []
-    while (elapsed := time.perf_counter() - started) < seconds:
+    started, cpu, spent, samples, memory = time.perf_counter(), cpu_s(), 0.0, 0, []
+    while spent < seconds:
         next(batches)
         samples += size
-        if elapsed >= len(memory) * seconds / 8:
+        spent = cpu_s() - cpu
+        if spent >= len(memory) * seconds / 8:
             memory.append(round(memory_mb()))
-    spent = cpu_s() - cpu
     return {
         "samples_per_cpu_s": round(samples / spent, 1),
         "samples_per_s": round(samples / (time.perf_counter() - started), 1),
@@ -182,7 +183,7 @@ def run_side(python: str, *words: object) -> dict[str, Any]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--seconds", type=float, default=8.0, help="of each measurement")
+    parser.add_argument("--seconds", type=float, default=8.0, help="of CPU time for each measurement")
     parser.add_argument("--turns", type=int, default=2, help="how often the sides alternate")
     options = parser.parse_args()
     maker = Path(__file__).resolve().parents[1] / "tensorflow_venv.py"
