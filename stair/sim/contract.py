@@ -38,7 +38,7 @@ class SimulatorSpec:
     unnorm_key: str
     """Data set whose statistics fit this robot."""
     ensemble_horizon: int
-    """Chunks kept by the adaptive ensemble (7 on WidowX, 2 on Google Robot)."""
+    """Chunks kept by the adaptive ensemble (7 on WidowX, 2 on Google Robot and tabletop)."""
     sticky_gripper: int = 0
     """Steps a gripper command is repeated (Google Robot 10); 0 is plain."""
 

@@ -112,7 +112,9 @@ class TabletopSim:
     """The Simulator. `state`, `layout` and `goal` are there for the expert and for probes, which may also
     replace `state`, as a hand reaching in would."""
 
-    spec = SimulatorSpec(ActionConvention(), unnorm_key="tabletop", ensemble_horizon=7)
+    # A short ensemble: blending seven chunks, as on WidowX, closes the fingers too early here (25 % success
+    # where two chunks reach 96 %, one policy, 48 episodes).
+    spec = SimulatorSpec(ActionConvention(), unnorm_key="tabletop", ensemble_horizon=2)
 
     def __init__(
         self, image_size: int = 128, grasp_tolerance: float = 0.032, max_steps: int | None = None

@@ -49,7 +49,7 @@ def test_the_same_point_and_actions_give_the_same_episode():
 
 def test_it_speaks_widowx(sim: TabletopSim):
     assert sim.spec.convention == ActionConvention()
-    assert (sim.spec.unnorm_key, sim.spec.ensemble_horizon, sim.spec.sticky_gripper) == ("tabletop", 7, 0)
+    assert (sim.spec.unnorm_key, sim.spec.ensemble_horizon, sim.spec.sticky_gripper) == ("tabletop", 2, 0)
     sim.reset(GridPoint(TASK, 0))
     above(sim, (0, 0), 0.1)
     sim.step(np.array([0.01, -0.02, 0.03, 0.1, 0.2, -0.3, 1.0]))
