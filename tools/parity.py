@@ -143,8 +143,8 @@ def tfds_write(folder: str) -> None:
 
 def our_write(folder: Path, encoding: Any) -> None:
     """Writes the made-up episodes with our writer."""
-    from stair.data.rlds import RldsWriter
     from stair.data.rlds_features import manipulation_features
+    from stair.data.rlds_writer import RldsWriter
 
     shards = {"train": 3, "val": 1}
     features = manipulation_features(SIZE, SIZE)

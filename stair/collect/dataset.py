@@ -20,8 +20,8 @@ from typing import Any, TypeVar
 from stair import console
 from stair.collect.config import CollectConfig, check
 from stair.collect.demonstrate import demonstrate
-from stair.data.rlds import RldsWriter
 from stair.data.rlds_features import manipulation_features
+from stair.data.rlds_writer import RldsWriter
 from stair.errors import StairError, UsageError
 from stair.settings import dump
 

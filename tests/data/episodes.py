@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from stair.data.rlds import RldsWriter
 from stair.data.rlds_features import manipulation_features
+from stair.data.rlds_writer import RldsWriter
 
 
 def make_steps(

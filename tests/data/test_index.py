@@ -6,8 +6,9 @@ import pytest
 from stair.data import index as index_module
 from stair.data.frames import FrameReader
 from stair.data.index import build_index, open_index
-from stair.data.rlds import RldsFolder, RldsWriter
+from stair.data.rlds import RldsFolder
 from stair.data.rlds_features import manipulation_features
+from stair.data.rlds_writer import RldsWriter
 from stair.data.tfrecord import read_records
 from stair.errors import StairError
 from tests.data.episodes import LENGTHS, make_steps

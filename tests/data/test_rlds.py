@@ -3,8 +3,9 @@ import json
 import numpy as np
 import pytest
 
-from stair.data.rlds import RldsFolder, RldsWriter
+from stair.data.rlds import RldsFolder
 from stair.data.rlds_features import features_tree, manipulation_features, read_features_tree
+from stair.data.rlds_writer import RldsWriter
 from stair.data.transforms import decode_image
 from stair.errors import StairError, UsageError
 from tests.data.episodes import LENGTHS, make_steps, write_tabletop

@@ -37,8 +37,8 @@ def write_data(root: Path, size: int) -> None:
     import simplejpeg
     from PIL import Image
 
-    from stair.data.rlds import RldsWriter
     from stair.data.rlds_features import manipulation_features
+    from stair.data.rlds_writer import RldsWriter
 
     folder = root / "tabletop" / "1.0.0"
     rng = np.random.default_rng(0)
