@@ -66,11 +66,12 @@ class Loader:
                 if isinstance(made, _Failure):
                     raise StairError(made.what, hint=made.hint)
                 yield made
-        except RuntimeError as error:
-            if not str(error).startswith("DataLoader worker"):
+        except (RuntimeError, EOFError, ConnectionError) as error:
+            # The latter two: it died while a batch of its was being fetched.
+            if isinstance(error, RuntimeError) and not str(error).startswith("DataLoader worker"):
                 raise
             raise StairError(
-                f"a reader process died: {str(error).splitlines()[0]}",
+                f"a reader process died: {(str(error) or type(error).__name__).splitlines()[0]}",
                 hint="out of memory, or of shared memory (/dev/shm)? fewer data.workers",
             ) from None
         finally:
