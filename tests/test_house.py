@@ -18,7 +18,7 @@ FLOORS = {
     5: ("submit",),
     4: ("serve", "train", "evaluate", "collect"),
     3: ("models", "sim", "doctor"),
-    2: ("data", "policy", "rundir", "cluster"),
+    2: ("data", "policy", "rundir", "origin", "cluster"),
     1: ("errors", "console", "settings"),
 }
 FLOOR = {room: floor for floor, rooms in FLOORS.items() for room in rooms}
@@ -117,13 +117,3 @@ def test_init_files_of_rooms_are_empty():
         for name, path in modules()
         if path.name == "__init__.py" and name != "stair" and path.read_text()
     ]
-
-
-def test_help_starts_within_1_8_times_an_argparse_floor():
-    sys.path.insert(0, str(HOUSE.parent / "tools" / "bench"))
-    try:
-        from startup import measure
-    finally:
-        sys.path.pop(0)
-    best = min(measure(9)["ratio"] for _ in range(2))  # the machine may be busy; twice it is not
-    assert best <= 1.8

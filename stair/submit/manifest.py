@@ -10,13 +10,11 @@ import hashlib
 import json
 import platform
 import socket
-import subprocess
 import sys
 import time
-from pathlib import Path
 from typing import Any
 
-import stair
+from stair.origin import code_state
 from stair.rundir import RunDir, write_json
 from stair.submit.plan import Plan
 
@@ -29,8 +27,7 @@ def describe(plan: Plan) -> dict[str, Any]:
         "python": platform.python_version(),
         "platform": platform.platform(),
         "executable": sys.executable,
-        "stair": stair.__version__,
-        "code": code_state(Path(stair.__file__).parent.parent),
+        "code": code_state(),
         "plan_sha256": hashlib.sha256(plan.text().encode()).hexdigest(),
     }
 
@@ -45,26 +42,3 @@ def write_manifest(plan: Plan, run: RunDir, attempt: dict[str, Any], job_id: str
     attempt = {**attempt, "job": {"executor": plan.executor, "id": job_id}}
     tree["submit"] = {"recipe": plan.recipe, "cluster": plan.cluster, "attempts": [*attempts, attempt]}
     write_json(run.manifest, tree)
-
-
-def code_state(checkout: Path) -> dict[str, Any]:
-    """The commit of a checkout and a digest of what differs from it; empty outside of one."""
-    if not (checkout / ".git").exists():
-        return {}
-    commit = _git(checkout, "rev-parse", "HEAD")
-    if commit is None:
-        return {}
-    changes = (_git(checkout, "diff", "HEAD", "--binary") or "") + (
-        _git(checkout, "ls-files", "--others", "--exclude-standard") or ""
-    )
-    digest = hashlib.sha256(changes.encode()).hexdigest()[:16] if changes.strip() else None
-    return {"commit": commit.strip(), "changes_sha256": digest}
-
-
-def _git(checkout: Path, *words: str) -> str | None:
-    command = ["git", "-C", str(checkout), *words]
-    try:
-        done = subprocess.run(command, capture_output=True, timeout=20, check=True)
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return done.stdout.decode(errors="replace")

@@ -10,16 +10,13 @@ import datetime
 import hashlib
 import json
 import platform
-import shutil
 import socket
-import subprocess
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, Literal
 
 import torch
 
-import stair
+from stair.origin import code_state
 from stair.rundir import RunDir, write_json
 
 Status = Literal["running", "finished", "stopped", "failed"]
@@ -28,18 +25,6 @@ Status = Literal["running", "finished", "stopped", "failed"]
 def fingerprint(value: Any) -> str:
     """The SHA-256 of a plain value's canonical JSON."""
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
-
-
-def code_state() -> dict[str, Any]:
-    """The version of this code, and commit and cleanliness where it runs from a git checkout."""
-    state: dict[str, Any] = {"version": stair.__version__}
-    folder = Path(stair.__file__).resolve().parent
-    if shutil.which("git"):
-        commit = _git(folder, "rev-parse", "HEAD")
-        if commit is not None:
-            state["commit"] = commit
-            state["modified"] = bool(_git(folder, "status", "--porcelain", "--untracked-files=no"))
-    return state
 
 
 def begin_attempt(run: RunDir, facts: Mapping[str, Any], *, step: int, processes: int) -> int:
@@ -85,13 +70,3 @@ def _read(run: RunDir) -> dict[str, Any]:
 
 def _now() -> str:
     return datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
-
-
-def _git(folder: Path, *words: str) -> str | None:
-    try:
-        done = subprocess.run(
-            ["git", "-C", str(folder), *words], capture_output=True, text=True, timeout=10, check=False
-        )
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return done.stdout.strip() if done.returncode == 0 else None
