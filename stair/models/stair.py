@@ -125,7 +125,11 @@ class Stair(nn.Module):
             case "shuffled":
                 return self.observe(batch.clips).roll(1, dims=0)
             case "zero":
-                return states.new_zeros(len(states), self.config.dynamic.tokens, states.shape[-1])
+                return self.no_tokens(states)
+
+    def no_tokens(self, states: Tensor) -> Tensor:
+        """What stands where the head will put its null token, [B, D, llm]."""
+        return states.new_zeros(len(states), self.config.dynamic.tokens, states.shape[-1])
 
     def auxiliary_losses(
         self, batch: Batch, cognition: Tensor, states: Tensor
@@ -166,7 +170,7 @@ class Stair(nn.Module):
         if condition == "oformer":
             per_token, drop = self.anticipate(states, token_mask), None
         else:
-            per_token = states.new_zeros(len(states), self.config.dynamic.tokens, states.shape[-1])
+            per_token = self.no_tokens(states)
             drop = torch.ones(len(states), dtype=torch.bool, device=states.device)
         head = self.action_model.net
         z, per = head.z_embedder(cognition, None), head.per_token_embedder(per_token, drop)
