@@ -1,14 +1,49 @@
 """An argv becomes the argv that runs the same inside an image.
 
 Without an image it is the identity. Nothing is looked up here: what is bound and which variables pass the
-wall stands in the profile. The surprise: `--cleanenv` would also drop what Slurm, submitit and CUDA set,
-so every variable that must pass is named, and reaches the inside by its name, never by its value.
+wall stands in the profile. Two surprises, both measured with Apptainer 1.4.5: it hands every variable's value
+to a shell unless told `--no-eval`, and `--bind` and `--env` cut at commas and colons; so folders are bound by
+`--mount`, which can quote, and variables reach the inside through APPTAINERENV_NAME, off argv.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+
+from stair.errors import UsageError
+
+RUNTIME = "apptainer"
+INSIDE = "APPTAINERENV_"
+"""Apptainer sets NAME inside to the value of INSIDE + NAME outside, even with `--cleanenv`."""
+OUTSIDE = (
+    *("PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LC_ALL", "TZ", "TERM", "TMPDIR"),
+    *("XDG_RUNTIME_DIR", "DBUS_SESSION_BUS_ADDRESS"),
+    *("APPTAINER_CACHEDIR", "APPTAINER_TMPDIR", "APPTAINER_CONFIGDIR"),
+)
+"""What Apptainer itself may need of the host; none of it is visible inside."""
+
+
+@dataclass(frozen=True)
+class Bind:
+    """A folder of the host and where it is seen inside; the same place if that is empty."""
+
+    host: str
+    inside: str = ""
+    read_only: bool = False
+
+    def words(self) -> tuple[str, str]:
+        """For Apptainer's command line. Raises UsageError for a path that it cannot be told."""
+        inside = self.inside or self.host
+        for path in (self.host, inside):
+            if not path.startswith("/") or "\r" in path or not _is_text(path):
+                raise UsageError(
+                    f"{path!r} cannot be bound into an image",
+                    hint="absolute paths in UTF-8, without carriage returns",
+                )
+        fields = [_quoted(f"source={self.host}"), _quoted(f"destination={inside}")]
+        return "--mount", ",".join(["type=bind", *fields, *(["ro"] if self.read_only else [])])
 
 
 @dataclass(frozen=True)
@@ -20,7 +55,7 @@ class ContainerConfig:
     eval_image: str = ""
     """The same for simulators and reports."""
     binds: tuple[str, ...] = ()
-    """HOST or HOST:INSIDE[:ro], besides the run folder and the working folder."""
+    """HOST or HOST:INSIDE[:ro], besides the run folder and the working folder; absolute paths."""
     keep: tuple[str, ...] = (
         "CUDA_VISIBLE_DEVICES",
         "MASTER_ADDR",
@@ -32,38 +67,95 @@ class ContainerConfig:
     )
     """Names of host variables that reach the inside, where they are set."""
 
+    @property
+    def images(self) -> tuple[str, ...]:
+        """The images that are named, each once."""
+        return tuple(dict.fromkeys(image for image in (self.train_image, self.eval_image) if image))
+
 
 def in_container(
     argv: Sequence[str],
     image: str,
     container: ContainerConfig,
     *,
-    folders: Sequence[str] = (),
+    folders: Sequence[str | Bind] = (),
     environment: Mapping[str, str] | None = None,
     gpus: bool = False,
 ) -> tuple[str, ...]:
-    """The argv to start on the host.
+    """The argv to start on the host, with the variables of `runtime_environment`.
 
-    `folders` are bound as they are, `environment` is set inside by value (it stands in the plan, so it
-    holds no secret), and `--nv` is given only with `gpus`: without any it injects the host's libGL.
+    `folders` are bound besides the profile's own, each place inside once, the first one wins. `environment`
+    is only checked here. `--nv` is given only with `gpus`: without any it injects the host's libGL. The
+    host's /dev, /tmp and /dev/shm stay visible, for InfiniBand and shared memory (`--contain` hides the one
+    and gives the others 64 MB where an administrator left it so); its home does not.
+
+    Raises UsageError for what Apptainer cannot be told: see `Bind.words` and `refuse_variables`.
     """
     if not image:
         return tuple(argv)
-    words = ["apptainer", "exec", "--cleanenv"]
+    refuse_variables(environment or {})
+    for word in argv:
+        if not _is_text(word):
+            raise UsageError(f"{word!r} cannot be said to a program in an image", hint="UTF-8 without NUL")
+    words = [RUNTIME, "exec", "--cleanenv", "--no-eval", "--no-home"]
     if gpus:
         words.append("--nv")
-    for bind in dict.fromkeys([*folders, *container.binds]):
-        words += ["--bind", bind]
-    for name, value in sorted((environment or {}).items()):
-        words += ["--env", f"{name}={value}"]
+    binds = [bind if isinstance(bind, Bind) else read_bind(bind) for bind in (*folders, *container.binds)]
+    placed: dict[str, Bind] = {}
+    for bind in binds:
+        placed.setdefault(bind.inside or bind.host, bind)
+    for bind in placed.values():
+        words += bind.words()
     return (*words, image, *argv)
 
 
-def passed_variables(container: ContainerConfig, host: Mapping[str, str]) -> dict[str, str]:
-    """What to add to the host environment so that the kept variables cross the wall.
+def read_bind(text: str) -> Bind:
+    """Reads HOST, HOST:INSIDE or HOST:INSIDE:ro. A colon belongs to a path unless a slash follows it.
 
-    Apptainer hands APPTAINERENV_NAME inside as NAME, even with `--cleanenv`; the values stay off argv.
+    Raises UsageError for anything else.
     """
-    if not (container.train_image or container.eval_image):
-        return {}
-    return {f"APPTAINERENV_{name}": host[name] for name in container.keep if name in host}
+    match = re.fullmatch(r"(/.*?)(?::(/.*?))?(?::(ro|rw))?", text, re.DOTALL)
+    if not match:
+        raise UsageError(f"'{text}' is no bind", hint="HOST, HOST:INSIDE or HOST:INSIDE:ro, absolute paths")
+    return Bind(match[1], match[2] or "", match[3] == "ro")
+
+
+def runs_inside(argv: Sequence[str]) -> bool:
+    """Whether an argv of ours starts an image."""
+    return tuple(argv[:2]) == (RUNTIME, "exec")
+
+
+def runtime_environment(
+    host: Mapping[str, str], keep: Sequence[str], environment: Mapping[str, str]
+) -> dict[str, str]:
+    """All variables of the process that starts an image: few for Apptainer itself, and for the inside
+    those of `keep` that the host has and `environment`. The rest of the host's stays out of /proc too.
+
+    Raises UsageError like `refuse_variables`.
+    """
+    inside = {name: host[name] for name in keep if name in host} | dict(environment)
+    refuse_variables(inside)
+    outside = {name: host[name] for name in OUTSIDE if name in host}
+    return outside | {INSIDE + name: value for name, value in inside.items()}
+
+
+def refuse_variables(environment: Mapping[str, str]) -> None:
+    """Raises UsageError for variables that cannot be set inside, without telling their values."""
+    for name, value in environment.items():
+        if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name) or name == "HOME":
+            raise UsageError(f"variable {name!r} cannot be set inside an image", hint="another name")
+        if "\r\n" in value or not _is_text(value):
+            raise UsageError(
+                f"the value of {name} cannot be passed into an image",
+                hint="text in UTF-8, with line ends of Unix and without NUL",
+            )
+
+
+def _is_text(value: str) -> bool:
+    """Whether Apptainer hands it on unchanged: Go replaces what is no UTF-8, and nothing passes a NUL."""
+    return "\0" not in value and not re.search("[\ud800-\udfff]", value)
+
+
+def _quoted(field: str) -> str:
+    """A field of a CSV line: Apptainer reads --mount with Go's encoding/csv."""
+    return '"' + field.replace('"', '""') + '"'

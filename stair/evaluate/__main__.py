@@ -15,8 +15,9 @@ def main() -> None:
         return
     config = settings.build(EvalConfig, settings.override({}, settings.parse_overrides(sys.argv[1:])))
 
-    # Slurm's way to say stop; an exception lets the simulator processes be ended too.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    # Slurm's ways to say stop; an exception lets the simulator processes be ended too.
+    for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2):
+        signal.signal(number, lambda *_: sys.exit(128 + signal.SIGTERM))
 
     from stair.evaluate.episodes import summarise
     from stair.evaluate.evaluation import evaluate

@@ -34,6 +34,10 @@ class EvalConfig:
     """Says this to the policy instead of the task's own instruction; for language probes."""
     swap_goal: bool = False
     """tabletop: names another block and target than the one success is counted on."""
+    shard: int = 0
+    """Which share of the layouts this evaluation plays, from 0; see shards."""
+    shards: int = 1
+    """Into how many shares the layouts are dealt out, one by one; several evaluations fill one run folder."""
     run: str = "runs/eval"
     timeout_s: float = 60.0
     """How long a request may take before the server counts as lost."""

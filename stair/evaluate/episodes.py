@@ -1,8 +1,9 @@
 """What an evaluation leaves behind: one JSON line per episode, and their sums; standard library only.
 
-Takes finished episodes, hands on records in RUN/episodes/TASK.jsonl, and back. A record is keyed by its
-grid point. The surprise: a key may stand there twice, when an episode that ended in an error was tried
-again; the later line counts.
+Takes finished episodes, hands on records in RUN/episodes/TASK.jsonl (TASK-SHARE.jsonl where an array
+shares them out: appends of many nodes to one file are not atomic on every file system), and back. A record
+is keyed by its grid point. The surprise: a key may stand there twice, when an episode that ended in an error
+was tried again; the later line of a file counts, and between files the one without an error.
 """
 
 from __future__ import annotations
@@ -83,9 +84,9 @@ class TaskSummary:
         )
 
 
-def append_record(folder: Path, record: EpisodeRecord) -> None:
-    """Adds a record to its task's file. Raises StairError when it cannot be written."""
-    append_line(folder / f"{record.task}.jsonl", asdict(record))
+def append_record(folder: Path, record: EpisodeRecord, share: str = "") -> None:
+    """Adds a record to its task's file, or that of a share. Raises StairError when it cannot be written."""
+    append_line(folder / f"{record.task}{share}.jsonl", asdict(record))
 
 
 def read_records(folder: Path) -> list[EpisodeRecord]:
@@ -95,15 +96,18 @@ def read_records(folder: Path) -> list[EpisodeRecord]:
     """
     latest: dict[str, EpisodeRecord] = {}
     for file in sorted(folder.glob("*.jsonl")):
-        try:
-            for number, line in enumerate(read_lines(file), start=1):
-                record = _record(line, f"{file}, line {number}")
-                latest[record.key] = record
-        except ValueError as error:
-            raise StairError(
-                f"{file} holds a line that is no JSON: {error}", hint="remove the line"
-            ) from None
+        for key, record in _records_of(file).items():
+            if key not in latest or latest[key].error or not record.error:
+                latest[key] = record
     return sorted(latest.values(), key=lambda record: (record.task, record.variant, record.episode_id))
+
+
+def _records_of(file: Path) -> dict[str, EpisodeRecord]:
+    try:
+        lines = enumerate(read_lines(file), start=1)
+        return {record.key: record for n, line in lines for record in [_record(line, f"{file}, line {n}")]}
+    except ValueError as error:
+        raise StairError(f"{file} holds a line that is no JSON: {error}", hint="remove the line") from None
 
 
 def summarise(records: Iterable[EpisodeRecord]) -> list[TaskSummary]:

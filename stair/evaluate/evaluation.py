@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -32,14 +33,16 @@ def evaluate(config: EvalConfig) -> list[EpisodeRecord]:
     from stair.policy.remote import RemotePolicy
 
     run = RunDir(Path(config.run)).create()
-    asked = all_points(config)
+    everything = all_points(config)
+    asked = everything[config.shard :: config.shards]
     address = find_address(config.policy, config.timeout_s)
     policy = RemotePolicy(address, config.timeout_s)  # a server that is not there is told before all else
     policy.close()
     _keep_settings(run, config, policy.spec.name)
     before = {record.key: record for record in read_records(run.episodes) if not record.error}
     done = [before[point.key] for point in asked if point.key in before]
-    orders = [order for order in _orders(asked, config.videos) if order.point.key not in before]
+    mine = _orders(everything, config.videos)[config.shard :: config.shards]
+    orders = [order for order in mine if order.point.key not in before]
     if done:
         console.say(f"{len(done)} of {len(asked)} episodes are on record, {len(orders)} to go")
     if orders:
@@ -62,6 +65,8 @@ def all_points(config: EvalConfig) -> list[GridPoint]:
         raise UsageError("nothing to evaluate", hint="name --tasks and at least one of --episodes")
     if config.control == "chunk" and config.execute < 1:
         raise UsageError(f"cannot run {config.execute} actions of a chunk", hint="--execute 4")
+    if not 0 <= config.shard < config.shards:
+        raise UsageError(f"there is no share {config.shard} of {config.shards}", hint="--shard 0 --shards 1")
     variant = "swapped" if config.swap_goal else ""
     return [
         point
@@ -145,12 +150,14 @@ def _keep_settings(run: RunDir, config: EvalConfig, policy: str) -> None:
                 )
         return
     if not run.config.exists():
-        write_whole(run.config, yaml.safe_dump(settings.dump(config), sort_keys=False))
+        whole = replace(config, shard=0, shards=1)  # the folder is of all shares
+        write_whole(run.config, yaml.safe_dump(settings.dump(whole), sort_keys=False))
     write_json(file, mine)
 
 
 def _play(orders: list[Order], done: list[EpisodeRecord], site: Worksite, run: RunDir) -> None:
     ended = list(done)
+    share = f"-{site.config.shard:05d}" if site.config.shards > 1 else ""
     total = len(done) + len(orders)
     progress = console.Progress("episodes", total)
     progress.resume_at(len(done))
@@ -158,7 +165,7 @@ def _play(orders: list[Order], done: list[EpisodeRecord], site: Worksite, run: R
 
     def on_record(record: EpisodeRecord) -> None:
         nonlocal played
-        append_record(run.episodes, record)
+        append_record(run.episodes, record, share)
         played += 1
         if not record.error:
             ended.append(record)

@@ -1,9 +1,9 @@
 """A policy behind a websocket: handshake, queries, answers, `/healthz`.
 
-Takes a BatchPolicy, serves until SIGTERM or Ctrl-C. Whatever a client may send, the server lives on: a
-malformed request is answered by an error that names the field. The messages are those of
-policy/remote.py. The address file is written when the port answers and taken away at a clean stop, so
-that it never names a server that is not there.
+Takes a BatchPolicy, serves until SIGTERM, USR1, USR2 (Slurm's) or Ctrl-C. Whatever a client may send, the
+server lives on: a malformed request is answered by an error that names the field. The messages are those of
+policy/remote.py. The address file is written when the port answers and taken away at a clean stop, so that
+it never names a server that is not there.
 """
 
 from __future__ import annotations
@@ -137,7 +137,7 @@ async def _serve_until_signalled(
     policy: BatchPolicy, config: ServeConfig, started: Callable[[str], None]
 ) -> None:
     stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     await serve_policy(policy, config, started, stop)
 

@@ -52,6 +52,9 @@ class EngineConfig:
     """Backward passes per optimiser step; data.batch_size is split among them."""
     threads: int = 0
     """CPU threads per process; 0 leaves torch's choice."""
+    timeout_s: float = 1800.0
+    """How long the processes wait for each other, at the start and in every exchange, before one of them
+    counts as lost. Longer than the longest save: while the leading process writes, the others wait."""
 
 
 @dataclass(frozen=True)

@@ -33,12 +33,16 @@ from stair.train.trainer import Trainer, refuse_impossible, seed_all
 from stair.train.world import World
 
 
-def train(config: TrainConfig, world: World) -> int:
+def train(config: TrainConfig, world: World, stop: StopRequest | None = None) -> int:
     """Trains, or goes on training, until the last step or until asked to stop; collective.
 
     Returns 0 when the last step is done, TRY_AGAIN when the run saved itself on request. Raises StairError
-    for all that settings, data or disk can do wrong; the newest checkpoint then still stands.
+    for all that settings, data or disk can do wrong; the newest checkpoint then still stands. `stop` listens
+    already if it is given, else this function listens while it trains.
     """
+    if stop is None:
+        with StopRequest() as stop:
+            return train(config, world, stop)
     refuse_impossible(config, world)
     stage, run = STAGES[config.stage], RunDir(Path(config.run))
     learning = trainable_parts(stage, config.freeze)
@@ -86,6 +90,10 @@ def train(config: TrainConfig, world: World) -> int:
         "parameters": counts,
     }
     first = resume.checkpoint.step if resume else 0
+    if first < config.steps and any(world.gather(stop.wanted)):
+        if world.leads:
+            say(f"{config.stage}: told to stop before step {first + 1}; nothing new to save")
+        return TRY_AGAIN
     attempt = world.lead(lambda: begin(run, config, facts, first, world.size))
     if world.leads:
         say(opening_line(config, world, counts, len(corpus), resume))
@@ -93,8 +101,7 @@ def train(config: TrainConfig, world: World) -> int:
     trainer = Trainer(config, stage, world, model, optimizer, saver, tracker, held_out)
     status: Status = "failed"
     try:
-        with StopRequest() as stop:
-            finished = trainer.run(corpus, first, stop)
+        finished = trainer.run(corpus, first, stop)
         saver.finish()
         status = "finished" if finished else "stopped"
     finally:

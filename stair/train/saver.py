@@ -49,7 +49,9 @@ class Saver:
         self.run, self.world, self.keep, self.background = run, world, keep, background
         self.state, self.write_model = dict(state), write_model
         # Its own group: the background thread's messages must not mix with the training's.
-        self.group: Any = dist.new_group(backend="gloo") if world.group is not None else None
+        self.group: Any = None
+        if world.group is not None:
+            self.group = dist.new_group(backend="gloo", timeout=world.patience)
         self.thread: threading.Thread | None = None
         self.checkpoint: Checkpoint | None = None
         self.error: str | None = None

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, TypeVar
 
 import torch
@@ -20,6 +21,25 @@ from stair.errors import StairError
 from stair.train.config import EngineConfig
 
 T = TypeVar("T")
+
+DEAD_PEERS_ARE_ERRORS = {"TORCH_NCCL_ASYNC_ERROR_HANDLING": "1"}
+"""NCCL: a peer that died or timed out takes this process down too, instead of leaving it in a kernel that
+never returns (docs.pytorch.org, "ProcessGroupNCCL Environment Variables"). Not tried on GPUs yet."""
+SAID_OF_LOST_PEERS = (
+    "connection closed by peer",
+    "connection reset",
+    "connection refused",
+    "connection was closed",
+    "broken pipe",
+    "no route to host",
+    "network is unreachable",
+    "timed out waiting",
+    "wait timeout",
+    "socket timeout",
+    "connectfullmesh failed",
+    "gloo/transport",
+    "communicator was aborted",
+)
 
 
 @dataclass(frozen=True)
@@ -34,6 +54,8 @@ class World:
     group: Any = None
     """The process group, or None for a lone process."""
     store: Any = None
+    patience: timedelta = timedelta(minutes=30)
+    """How long an exchange waits for the others."""
 
     @property
     def leads(self) -> bool:
@@ -100,7 +122,11 @@ def choose_device(wanted: str, local_rank: int) -> torch.device:
 
 
 def join_world(engine: EngineConfig, environment: Mapping[str, str] = os.environ) -> World:
-    """Meets the other processes, if there are any. Raises StairError without the device asked for."""
+    """Meets the other processes, if there are any.
+
+    Raises StairError without the device asked for, and torch's errors when another process does not come
+    within `engine.timeout_s`: see `lost_peer`.
+    """
     size = int(environment.get("WORLD_SIZE", "1"))
     rank = int(environment.get("RANK", "0"))
     local_size = int(environment.get("LOCAL_WORLD_SIZE", "1"))
@@ -111,14 +137,29 @@ def join_world(engine: EngineConfig, environment: Mapping[str, str] = os.environ
         torch.cuda.set_device(device)
     if size == 1 and engine.shard in ("auto", "none"):
         return World(device)
+    patience = timedelta(seconds=engine.timeout_s)
     if size == 1:
         store: Any = dist.HashStore()  # pyright: ignore[reportPrivateImportUsage]
     else:
-        store, rank, size = next(rendezvous("env://"))
+        store, rank, size = next(rendezvous("env://", timeout=patience))
+    if device.type == "cuda":
+        for name, value in DEAD_PEERS_ARE_ERRORS.items():
+            os.environ.setdefault(name, value)
     # Asynchronous checkpoints and small agreements need gloo beside NCCL.
     backend = "gloo" if device.type == "cpu" else "cpu:gloo,cuda:nccl"
-    dist.init_process_group(backend, store=store, rank=rank, world_size=size)
-    return World(device, rank, size, local_size, dist.group.WORLD, store)
+    dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=patience)
+    return World(device, rank, size, local_size, dist.group.WORLD, store, patience)
+
+
+def lost_peer(error: BaseException) -> bool:
+    """Whether an error says that another process is gone or silent, and nothing about this one.
+
+    gloo speaks in plain RuntimeErrors, so their text decides (gloo/transport/tcp, torch's TCPStore).
+    """
+    if isinstance(error, (dist.DistBackendError, dist.DistNetworkError, dist.DistStoreError)):
+        return True
+    text = str(error).lower()
+    return isinstance(error, RuntimeError) and any(words in text for words in SAID_OF_LOST_PEERS)
 
 
 def leave_world(world: World) -> None:

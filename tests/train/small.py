@@ -7,7 +7,8 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -59,13 +60,47 @@ def train_here(config: TrainConfig) -> int:
         torch.set_num_threads(threads)
 
 
-def start(config: TrainConfig, *launcher: str, **environment: str) -> subprocess.Popen[str]:
-    """Starts `python -m stair.train`, with `launcher` between python and the module."""
+def start(config: TrainConfig, **environment: str) -> subprocess.Popen[str]:
+    """Starts `python -m stair.train`."""
+    return _start(("-m", "stair.train"), config, environment)
+
+
+def launch(
+    config: TrainConfig, *options: str, processes: int = 2, **environment: str
+) -> subprocess.Popen[str]:
+    """Starts `python -m stair.train.launch`, with more of its options if any."""
+    words = ("-m", "stair.train.launch", "--processes", str(processes), *options)
+    return _start(words, config, environment)
+
+
+def launch_nodes(config: TrainConfig, logs: Path, nodes: int = 2) -> list[subprocess.Popen[str]]:
+    """Starts the launchers of several nodes that are all this machine, with one process each."""
+    place = {
+        "STAIR_NODES": str(nodes),
+        "STAIR_RENDEZVOUS": f"127.0.0.1:{free_port()}",
+        "STAIR_ATTEMPT": "7.0",
+    }
+    return [
+        launch(config, "--logs", str(logs / f"node{node}"), processes=1, **place, STAIR_NODE_RANK=str(node))
+        for node in range(nodes)
+    ]
+
+
+def free_port() -> int:
+    """A port that nobody has now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def _start(
+    words: Sequence[str], config: TrainConfig, environment: Mapping[str, str]
+) -> subprocess.Popen[str]:
     file = Path(config.run + ".yaml")
     file.write_text(yaml.safe_dump(settings.dump(config)))
     return subprocess.Popen(
-        [sys.executable, *launcher, "-m", "stair.train", "--config", str(file)],
-        env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
+        [sys.executable, *words, "--config", str(file)],
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1", **environment},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -74,10 +109,7 @@ def start(config: TrainConfig, *launcher: str, **environment: str) -> subprocess
 
 def start_nodes(config: TrainConfig, nodes: int = 2) -> list[subprocess.Popen[str]]:
     """Starts one training process on each of several nodes that are all this machine."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(nodes)}
+    meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "WORLD_SIZE": str(nodes)}
     place = {"LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "1"}
     return [start(config, **meeting, **place, RANK=str(rank)) for rank in range(nodes)]
 
@@ -101,3 +133,20 @@ def metrics(run: Path) -> list[dict[str, Any]]:
 def column(run: Path, name: str) -> list[float]:
     """One value of every logged step."""
     return [line[name] for line in metrics(run)]
+
+
+def children(pid: int) -> list[int]:
+    """The processes that a process has started and not yet buried."""
+    try:
+        tasks = list(Path(f"/proc/{pid}/task").iterdir())
+        return [int(word) for task in tasks for word in (task / "children").read_text().split()]
+    except (FileNotFoundError, ProcessLookupError):
+        return []
+
+
+def wait_until(holds: Callable[[], Any], seconds: float = 240.0) -> None:
+    """Waits; the machine may be busy."""
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline, f"not within {seconds:.0f} s"
+        time.sleep(0.01)

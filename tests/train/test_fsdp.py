@@ -20,7 +20,7 @@ from stair.train.stages import STAGES, freeze_parts, trainable_parts
 from stair.train.stop import TRY_AGAIN
 from stair.train.trainer import seed_all
 from stair.train.world import World
-from tests.train.small import column, end, settings_of, start, start_nodes, train_here
+from tests.train.small import column, end, launch, settings_of, start_nodes, train_here
 
 CPU = torch.device("cpu")
 PATIENCE_S = 240
@@ -32,8 +32,7 @@ def test_two_processes_give_the_losses_of_one_and_one_goes_on_from_their_checkpo
     tmp_path: Path, data: Path, finished: Path, how: str
 ) -> None:
     run = tmp_path / "run"
-    launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2")
-    process = start(settings_of(run, data, steps=10, engine__shard=how), *launcher)
+    process = launch(settings_of(run, data, steps=10, engine__shard=how))
     try:
         output, _ = process.communicate(timeout=PATIENCE_S)
     finally:
