@@ -4,7 +4,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 ARGS ?=
 
-.PHONY: help venv demo demo-long test lint bench parity
+.PHONY: help venv demo demo-long test cluster-parts drills lint bench parity
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -14,7 +14,7 @@ venv: .venv/installed ## make .venv and install STAIR with everything for work o
 .venv/installed: pyproject.toml
 	@echo "making .venv with $(PYTHON); torch and the rest are about 1.3 GB, a minute on a fast line"
 	@$(PYTHON) -m venv .venv
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@$(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check --editable '.[dev]'
 	@touch $@
 	@echo "installed: $$($(BIN)/python -m pip list --disable-pip-version-check 2>/dev/null | wc -l) packages"
 
@@ -24,8 +24,14 @@ demo: .venv/installed ## collect, train, evaluate and report on this machine in 
 demo-long: .venv/installed ## the same with more training, up to 40 minutes
 	@$(BIN)/stair-submit demo-long $(ARGS)
 
-test: .venv/installed ## all tests; ARGS='tests/submit -x' for some
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
+cluster-parts: ## as root on Debian: a real Slurm and Apptainer for the tests; elsewhere a line says what is missing
+	@tools/devcluster install || echo "the tests of Slurm and Apptainer will be skipped"
+
+drills: .venv/installed ## what becomes of runs on a real Slurm whose cables, disks and processes are broken
+	@tools/drills $(ARGS)
+
+test: .venv/installed cluster-parts ## all tests; ARGS='tests/submit -x' for some
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadgroup $(ARGS)
 
 lint: .venv/installed ## style, format and types
 	@$(BIN)/ruff check .

@@ -2,6 +2,7 @@
 
     RUN/config.yaml plan.json manifest.json metrics.jsonl report.{md,html,json}
         logs/  checkpoints/step-N/{model/,training/}  episodes/*.jsonl  videos/
+    RUN/STEP/settings.yaml  server.address  done.json  members/{K.address,0000K.json}     of one step
 
 Files are written whole and then renamed, so that a reader never sees half of one; a checkpoint exists
 when its `complete` marker does.
@@ -106,6 +107,21 @@ class RunDir:
         """The newest complete checkpoint, or None."""
         saved = self.saved_checkpoints()
         return saved[-1] if saved else None
+
+
+def settings_file(folder: str) -> Path:
+    """Where a step's command finds its settings."""
+    return Path(folder) / "settings.yaml"
+
+
+def address_file(folder: str, member: int | str | None = None) -> Path:
+    """Where a step's policy server, or that of one member, writes its address."""
+    return Path(folder) / ("server.address" if member is None else f"members/{member}.address")
+
+
+def done_file(folder: str, member: int | None = None) -> Path:
+    """The marker of a finished step, or of one finished member of it."""
+    return Path(folder) / ("done.json" if member is None else f"members/{member:05d}.json")
 
 
 def make_folder(path: Path) -> Path:

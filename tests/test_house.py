@@ -15,7 +15,7 @@ import stair
 
 HOUSE = Path(stair.__file__).parent
 FLOORS = {
-    5: ("submit",),
+    5: ("submit", "report"),
     4: ("serve", "train", "evaluate", "collect"),
     3: ("models", "sim", "doctor"),
     2: ("data", "policy", "rundir", "origin", "cluster"),

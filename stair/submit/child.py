@@ -27,6 +27,7 @@ class Child:
 
     def __init__(self, argv: Sequence[str], *, log: Path, cwd: str, environment: Mapping[str, str]) -> None:
         make_folder(log.parent)
+        self.argv = tuple(argv)
         self.log = log
         self.start_of_log = log.stat().st_size if log.exists() else 0
         try:
@@ -63,22 +64,28 @@ class Child:
             os.killpg(self.process.pid, signal.SIGKILL)
         return self.process.wait()
 
-    def last_words(self) -> StairError:
-        """What its log says about its end: the error it printed, or its last line."""
+    def last_words(self, mark: str = "error: ") -> StairError:
+        """What its log says about its end: the error it printed after `mark`, or its last line."""
+        return read_last_words(self._said(), mark)
+
+    def explained(self) -> bool:
+        """Whether it said what went wrong: an error of ours, or a traceback."""
+        return any(line.startswith(("error: ", "Traceback (most")) for line in self._said())
+
+    def _said(self) -> list[str]:
         with self.log.open("rb") as file:
             size = file.seek(0, os.SEEK_END)
             file.seek(max(self.start_of_log, size - 20_000))
-            lines = file.read().decode(errors="replace").splitlines()
-        return read_last_words(lines)
+            return file.read().decode(errors="replace").splitlines()
 
 
-def read_last_words(lines: Sequence[str]) -> StairError:
+def read_last_words(lines: Sequence[str], mark: str = "error: ") -> StairError:
     """The last `error:` of a log with the hint below it, or the last line that says anything."""
     for place in range(len(lines) - 1, -1, -1):
-        if lines[place].startswith("error: "):
+        if lines[place].startswith(mark):
             hint = lines[place + 1].strip() if place + 1 < len(lines) else ""
             said = hint.removeprefix("try: ") if hint.startswith("try: ") else ""
-            return StairError(lines[place].removeprefix("error: "), hint=said)
+            return StairError(lines[place].removeprefix(mark).strip(), hint=said)
     spoken = [line.strip() for line in lines if line.strip()]
     return StairError(spoken[-1] if spoken else "it said nothing")
 

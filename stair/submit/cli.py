@@ -7,12 +7,17 @@ for on busy login nodes. The recipes' `about` lines are found by reading lines, 
 from __future__ import annotations
 
 import argparse
+import gc
 import os
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from stair.console import run_command, say, show
 from stair.errors import FAILED, FINE, UsageError
+
+if TYPE_CHECKING:
+    from stair.submit.plan import Plan
 
 RECIPES = os.path.join(os.path.dirname(os.path.dirname(__file__)), "recipes")
 OVERRIDES = """\
@@ -29,11 +34,18 @@ The same command on the same run folder goes on where it stopped."""
 
 def entry() -> int:
     """The console script."""
+    gc.disable()  # nothing that makes a plan is thrown away before the end, and looking costs a tenth
     return run_command(lambda: main(sys.argv[1:]))
 
 
 def main(words: Sequence[str]) -> int:
     """Reads the words, makes the plan, and shows or sends it. Raises StairError."""
+    if words[:1] == ["--cancel"] and len(words) == 2:
+        from pathlib import Path
+
+        from stair.submit.cancel import cancel
+
+        return cancel(Path(words[1]))
     parser = _parser()
     if not words or words[0] in ("-h", "--help"):
         show(parser.format_help())
@@ -51,35 +63,60 @@ def _submit(asked: argparse.Namespace, rest: list[str]) -> int:
     from pathlib import Path
 
     from stair.cluster.profile import read_profile
-    from stair.rundir import RunDir
     from stair.settings import parse_overrides
-    from stair.submit.plan import make_plan
+    from stair.submit.prepare import prepare
     from stair.submit.recipe import make_chain, read_recipe
-    from stair.submit.show import show_plan
+    from stair.submit.show import show_plan, show_verdict
 
     if asked.json and not asked.dry:
         raise UsageError("--json shows a plan and sends nothing", hint="add --dry")
     name = Path(asked.recipe).stem if asked.recipe.endswith(".yaml") else asked.recipe
     chain = make_chain(name, read_recipe(asked.recipe), parse_overrides(rest))
+    profile = read_profile(asked.cluster)
     run = Path(asked.run or f"runs/{name}").absolute()
-    plan = make_plan(chain, read_profile(asked.cluster), run, cwd=Path.cwd())
+    prepared = prepare(chain, profile, run, cwd=Path.cwd(), environment=os.environ)
+    plan = prepared.plan
+    if asked.dry and asked.json:
+        sys.stdout.write(plan.text())
+    elif asked.dry:
+        show_plan(plan)
+    show_verdict(prepared.verdict)
     if asked.dry:
-        if asked.json:
-            sys.stdout.write(plan.text())
-        else:
-            show_plan(plan)
         return FINE
+    if profile.executor == "slurm":
+        return _to_slurm(plan)
+    return _here(plan, detach=asked.detach)
 
+
+def _to_slurm(plan: Plan) -> int:
+    from stair.submit.send_slurm import send_to_slurm
+
+    sent = send_to_slurm(plan)
+    if not sent:
+        say(f"nothing to send: every step of {plan.run} is done or held by a job that is alive")
+        return FINE
+    show(
+        f"sent {len(sent)} batch{'es' if len(sent) > 1 else ''}, jobs {', '.join(line.job for line in sent)}"
+    )
+    show(f"  stair-report {plan.run} --watch\n  stair-submit --cancel {plan.run}")
+    return FINE
+
+
+def _here(plan: Plan, *, detach: bool) -> int:
     from stair.submit.send import follow, send
 
+    gc.enable()  # from here on it may take hours
+    run = plan.run
     job = send(plan)
-    if asked.detach:
-        say(f"job {job.job_id} works in {run}; logs are in {run}/logs, `kill {job.job_id}` stops it in order")
+    if detach:
+        say(
+            f"job {job.job_id} works in {run}; logs are in {run}/logs, `stair-submit --cancel {run}` stops it"
+        )
         return FINE
     say(f"job {job.job_id} works in {run}; Ctrl-C stops it in order")
     outcome = follow(plan, job)
     if outcome.state == "done":
-        show(f"done: {RunDir(run).path}")
+        show(f"done: {run}")
         return FINE
     if outcome.state == "stopped":
         say(f"stopped in step {outcome.step}; what it saved is in {run}")
@@ -116,7 +153,8 @@ def _parser() -> argparse.ArgumentParser:
         prog="stair-submit",
         description=f"Submits a recipe, or shows what would be submitted.\n\nrecipes:\n{listed}",
         epilog=OVERRIDES,
-        usage="stair-submit RECIPE [--run DIR] [--cluster NAME] [--dry] [--json] [--detach] [overrides]",
+        usage="stair-submit RECIPE [--run DIR] [--cluster NAME] [--dry] [--json] [--detach] [overrides]\n"
+        "       stair-submit --cancel RUN",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
         add_help=False,

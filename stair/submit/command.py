@@ -11,13 +11,13 @@ import json
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from stair.cluster.container import in_container
+from stair.cluster.container import Bind, ContainerConfig, in_container
 from stair.cluster.profile import ClusterProfile
+from stair.rundir import settings_file
 from stair.settings import dump, parse_overrides
-from stair.submit.job import CollectJob, EvalJob, StepJob, TrainJob
+from stair.submit.job import CollectJob, CommandJob, EvalJob, StepJob, TrainJob
 
 
 @dataclass(frozen=True)
@@ -28,22 +28,33 @@ class Command:
     server: tuple[str, ...] = ()
 
 
-def settings_file(folder: str) -> Path:
-    """Where a step's command finds its settings."""
-    return Path(folder) / "settings.yaml"
+def step_environment(job: StepJob, profile: ClusterProfile, cores: int) -> dict[str, str]:
+    """Variables added to what a step inherits: unbuffered logs, cores shared among processes, networks.
 
-
-def address_file(folder: str) -> Path:
-    """Where a step's policy server writes its address."""
-    return Path(folder) / "server.address"
-
-
-def step_environment(processes: int, profile: ClusterProfile) -> dict[str, str]:
-    """Variables added to what a step inherits: unbuffered logs, and cores shared among processes."""
+    `cores` of a node are the job's on Slurm, and the machine's (0: not known) on this machine.
+    """
+    processes, network = job.resources.processes, profile.network
     environment = {"PYTHONUNBUFFERED": "1"}
-    if processes > 1:
-        environment["OMP_NUM_THREADS"] = str(max(1, profile.cores // processes))
+    if processes > 1 or profile.executor == "slurm":
+        have = cores if profile.executor == "slurm" else profile.cores
+        environment["OMP_NUM_THREADS"] = str(max(1, have // processes))
+    if isinstance(job, TrainJob) and job.resources.nodes > 1:
+        names = {
+            "GLOO_SOCKET_IFNAME": network.interface,
+            "NCCL_SOCKET_IFNAME": network.interface,
+            "NCCL_IB_HCA": network.hca,
+            "NCCL_DEBUG": network.debug,
+        }
+        environment |= {name: value for name, value in names.items() if value}
     return environment
+
+
+def image_of(job: StepJob, container: ContainerConfig) -> str:
+    """The image in which a step's own command runs; empty: the host."""
+    if isinstance(job, CommandJob):
+        return {"train": container.train_image, "eval": container.eval_image, "none": ""}[job.image]
+    inside = isinstance(job, (CollectJob, TrainJob))
+    return container.train_image if inside else container.eval_image
 
 
 def make_command(
@@ -51,31 +62,36 @@ def make_command(
     folder: str,
     profile: ClusterProfile,
     *,
-    binds: Sequence[str],
+    binds: Sequence[Bind],
     environment: Mapping[str, str],
+    gpus: bool,
 ) -> Command:
     """The commands of one job: in an image where the profile names one, with GPUs where it has them."""
-    container = profile.container
+    container, image = profile.container, image_of(job, profile.container)
 
-    def python(image: str, *words: str) -> tuple[str, ...]:
-        argv = [profile.python or ("python" if image else sys.executable), *words]
-        gpus = bool(profile.gpus_per_node)
+    def inside(image: str, argv: Sequence[str]) -> tuple[str, ...]:
         return in_container(argv, image, container, folders=binds, environment=environment, gpus=gpus)
 
+    def python(image: str, *words: str) -> tuple[str, ...]:
+        return inside(image, [profile.python or ("python" if image else sys.executable), *words])
+
+    if isinstance(job, CommandJob):
+        return Command(inside(image, job.argv))
     if isinstance(job, CollectJob):
-        return Command(python(container.train_image, "-m", "stair.collect", *flags(job.collect)))
+        return Command(python(image, "-m", "stair.collect", *flags(job.collect)))
     if isinstance(job, TrainJob):
-        each = str(job.resources.processes)
-        spread = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", each)
-        launch = spread if job.resources.processes > 1 else ()
-        config = str(settings_file(folder))
-        return Command(python(container.train_image, *launch, "-m", "stair.train", "--config", config))
+        config = ("--config", str(settings_file(folder)))
+        if job.resources.nodes * job.resources.processes == 1:
+            return Command(python(image, "-m", "stair.train", *config))
+        each = ("--processes", str(job.resources.processes))
+        return Command(python(image, "-m", "stair.train.launch", *each, *config))
     if isinstance(job, EvalJob):
+        share = ("--shard", "{member}") if job.resources.members > 1 else ()
         return Command(
-            python(container.eval_image, "-m", "stair.evaluate", *flags(job.eval)),
+            python(image, "-m", "stair.evaluate", *flags(job.eval), *share),
             server=python(container.train_image, "-m", "stair.serve", *flags(job.serve)),
         )
-    return Command(python(container.eval_image, "-m", "stair.evaluate.cli", job.folder))
+    return Command(python(image, "-m", "stair.evaluate.cli", job.folder))
 
 
 def flags(config: Any) -> list[str]:

@@ -8,6 +8,7 @@ them may begin with `{run}`, the run folder, so that later steps of a chain can 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 from stair.collect.config import CollectConfig
 from stair.evaluate.config import EvalConfig
@@ -24,6 +25,18 @@ class Resources:
     """Training processes per node; where there are GPUs, one each."""
     hours: float = 24.0
     """After this the step is told to save itself, and ended."""
+    cores: int = 0
+    """Cores per node; 0: the cluster's slurm.cores_per_process for every process."""
+    mem_gb: float = 0.0
+    """Memory per node; 0: the cluster's slurm.mem_gb."""
+    gpus: int = -1
+    """GPUs per node; -1: one per process for training, one for serving, where the cluster has any."""
+    members: int = 1
+    """Evaluations and commands: shares that run as an array, each on its own resources."""
+    partition: str = ""
+    """Empty: the cluster's slurm.partition."""
+    account: str = ""
+    qos: str = ""
 
 
 @dataclass(frozen=True)
@@ -64,13 +77,25 @@ class ReportJob:
     resources: Resources = field(default_factory=Resources)
 
 
-StepJob = CollectJob | TrainJob | EvalJob | ReportJob
+@dataclass(frozen=True)
+class CommandJob:
+    """Any program, run with the same guarantees as the rest: image, binds, retries, array members."""
+
+    argv: tuple[str, ...] = ()
+    """The program and its words. `{run}` stands for the run folder, `{member}` for the array member."""
+    image: Literal["train", "eval", "none"] = "train"
+    """Which of the cluster's images it runs in; where there is none, and for none, it runs on the host."""
+    resources: Resources = field(default_factory=Resources)
+
+
+StepJob = CollectJob | TrainJob | EvalJob | ReportJob | CommandJob
 
 KINDS: dict[str, type[StepJob]] = {
     "collect": CollectJob,
     "train": TrainJob,
     "eval": EvalJob,
     "report": ReportJob,
+    "command": CommandJob,
 }
 """The kinds a recipe or a step of one may have, and what its tree is decoded into."""
 
@@ -100,5 +125,7 @@ DECIDED = {
     "serve.model": "--model DIR",
     "serve.port": "nothing: a free port is found",
     "serve.address_file": "--run DIR",
+    "eval.shard": "resources.members: the plan gives every member its share",
+    "eval.shards": "resources.members: the plan gives every member its share",
 }
 """Settings that the plan decides, and what to say instead."""

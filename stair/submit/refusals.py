@@ -8,7 +8,7 @@ from __future__ import annotations
 from stair.cluster.profile import ClusterProfile
 from stair.collect.config import check as check_collection
 from stair.errors import UsageError
-from stair.submit.job import CollectJob, NamedStep, TrainJob
+from stair.submit.job import CollectJob, CommandJob, NamedStep, TrainJob
 
 
 def check_step(named: NamedStep, profile: ClusterProfile) -> None:
@@ -29,6 +29,24 @@ def check_step(named: NamedStep, profile: ClusterProfile) -> None:
                 f"{wanted.processes} processes",
                 hint=f"--processes {have}",
             )
+    if wanted.members < 1 or (wanted.members > 1 and named.kind not in ("eval", "command")):
+        raise UsageError(
+            f"step {named.name} ({named.kind}) cannot be an array of {wanted.members} members",
+            hint="members belong to evaluations and commands",
+        )
+    if wanted.members > 1 and profile.executor == "local":
+        raise UsageError(
+            f"'{profile.name}' is one machine and runs no arrays; step {named.name} asks for "
+            f"{wanted.members} members",
+            hint=f"{flag}.members 1, or a Slurm cluster",
+        )
+    if wanted.nodes > 1 and named.kind in ("eval", "collect", "report"):
+        raise UsageError(
+            f"step {named.name} ({named.kind}) runs on one node; it asks for {wanted.nodes}",
+            hint=f"{flag}.nodes 1",
+        )
+    if isinstance(named.job, CommandJob) and not named.job.argv:
+        raise UsageError(f"step {named.name} has no command", hint="argv: [PROGRAM, WORD, …]")
     if isinstance(named.job, CollectJob):
         check_collection(named.job.collect)
     if isinstance(named.job, TrainJob):

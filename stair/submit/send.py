@@ -18,10 +18,12 @@ from pathlib import Path
 from typing import Any
 
 from stair.console import say
-from stair.errors import UsageError
 from stair.rundir import RunDir, write_whole
+from stair.submit.folder import refuse_other_settings, write_settings
 from stair.submit.manifest import describe, write_manifest
-from stair.submit.plan import Plan, differing_settings, read_plan
+from stair.submit.plan import Plan
+from stair.submit.secrets import refuse_secrets
+from stair.submit.snapshot import describe_code, take_snapshot
 from stair.submit.worker import SHOWN_GPUS, Outcome, log_file, only_worker, outcome_file, run_plan
 
 POLL_S = 0.1
@@ -30,24 +32,21 @@ POLL_S = 0.1
 def send(plan: Plan) -> Any:
     """Writes the run folder and starts the job; returns submitit's Job at once.
 
-    Raises UsageError when the folder holds a run of other settings, StairError when a job is at work in
-    it or it cannot be written.
+    Raises UsageError when the folder holds a run of other settings or a secret stands in the plan,
+    StairError when a job is at work in it or it cannot be written.
     """
     run = RunDir(Path(plan.run))
-    if run.plan.exists():
-        differing = differing_settings(read_plan(run.plan), plan)
-        if differing:
-            shown = ", ".join(differing[:5]) + (f" and {len(differing) - 5} more" if differing[5:] else "")
-            raise UsageError(
-                f"{run.path} holds a run of other settings: {shown}",
-                hint="--run with another folder, or the same settings to go on with this one",
-            )
+    refuse_other_settings(plan, run)
+    refuse_secrets(plan, os.environ)
     run.create()
     with only_worker(run):
         outcome_file(run).unlink(missing_ok=True)
+        (run.path / "cancelled").unlink(missing_ok=True)
+        if plan.code:
+            take_snapshot(run, describe_code())
         write_whole(run.plan, plan.text())
         for step in plan.steps:
-            _write_settings(step.settings_file, step.settings, step.kind)
+            write_settings(step)
     attempt = describe(plan)
     with _deaf_to_the_terminal():
         job = _submit(plan, run)
@@ -108,13 +107,6 @@ class Tail:
             return []
         self.offsets[path] += len(whole) + len(newline)
         return whole.decode(errors="replace").splitlines() if newline else []
-
-
-def _write_settings(path: Path, settings: dict[str, Any], kind: str) -> None:
-    import yaml
-
-    content = settings.get(kind, settings)
-    write_whole(path, yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
 
 
 def _submit(plan: Plan, run: RunDir) -> Any:

@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from stair.cluster.container import ContainerConfig
-from stair.cluster.profile import ClusterProfile
+from stair.cluster.profile import ClusterProfile, NetworkConfig
 from stair.errors import StairError, UsageError
-from stair.submit.plan import Plan, Step, differing_settings, make_plan, read_plan
+from stair.submit.plan import CODE_INSIDE, Plan, Step, read_plan
+from stair.submit.planning import Origin, differing_settings, make_plan
 from stair.submit.recipe import make_chain, read_recipe
 
 RUN = Path("/runs/x")
@@ -76,12 +77,12 @@ def test_a_step_that_reads_what_only_a_later_one_makes_is_refused():
         plan_of("demo", ("stage1.train.init_from", "{run}/stage2"))
 
 
-def test_training_in_one_process_is_plain_and_in_several_goes_through_torchrun():
+def test_training_in_one_process_is_plain_and_in_several_goes_through_an_agent():
     (alone,) = plan_of("stage1", ("processes", 1)).steps
     assert alone.argv == (sys.executable, "-m", "stair.train", "--config", "/runs/x/settings.yaml")
     (several,) = plan_of("stage1", ("processes", 4), profile=ClusterProfile(cores=16)).steps
-    launch = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "4")
-    assert several.argv == (alone.argv[0], *launch, *alone.argv[1:])
+    launch = ("-m", "stair.train.launch", "--processes", "4")
+    assert several.argv == (alone.argv[0], *launch, *alone.argv[3:])
     assert several.environment["OMP_NUM_THREADS"] == "4"
 
 
@@ -106,7 +107,55 @@ def test_inside_an_image_the_same_commands_are_wrapped():
         assert wrapped[:2] == ("apptainer", "exec")
         assert "--nv" in wrapped
         assert wrapped[wrapped.index(image) :] == (image, "python", *plain[1:])
-        assert "/runs/x" in wrapped
+        assert any("/runs/x" in word for word in wrapped[: wrapped.index(image)])
+
+
+def test_an_evaluation_in_members_deals_its_layouts_out():
+    slurm = ClusterProfile(executor="slurm")
+    step = step_of(plan_of("demo", ("eval.resources.members", 4), profile=slurm), "eval").of_member(3)
+    assert step.argv[-2:] == ("--shard", "3")
+    assert step.argv[step.argv.index("--shards") + 1] == "4"
+    where = "/runs/x/eval/members/3.address"
+    assert step.server[step.server.index("--address_file") + 1] == where == str(step.address_file)
+    assert step.done_file == Path("/runs/x/eval/members/00003.json")
+
+
+def test_code_and_images_of_a_plan_are_pinned():
+    profile = ClusterProfile(container=ContainerConfig(train_image="/i/t.sif", eval_image="/i/e.sif"))
+    origin = Origin("c0de" * 16, {"/i/t.sif": "ab", "/i/e.sif": "cd"})
+    chain = make_chain("demo", read_recipe("demo"), [])
+    plan = make_plan(chain, profile, Path("/runs/x"), cwd=Path("/w"), origin=origin)
+    assert plan.images == origin.images
+    assert plan.snapshot == Path("/runs/x/code/c0dec0dec0dec0de")
+    for step in plan.steps:
+        assert step.environment["PYTHONPATH"] == CODE_INSIDE
+        assert any(str(plan.snapshot) in word and CODE_INSIDE in word for word in step.argv)
+
+
+@pytest.mark.parametrize(
+    ("gpus_per_node", "wanted", "stage1", "eval_", "collect"),
+    [(None, -1, 0, 0, 0), (0, -1, 0, 0, 0), (8, -1, 2, 1, 0), (8, 4, 4, 1, 0), (8, 0, 0, 1, 0)],
+)
+def test_gpus_are_asked_for_where_the_work_can_use_them(gpus_per_node, wanted, stage1, eval_, collect):
+    profile = ClusterProfile(executor="slurm", gpus_per_node=gpus_per_node)
+    plan = plan_of("demo", ("stage1.resources.gpus", wanted), profile=profile)
+    found = tuple(step_of(plan, name).gpus for name in ("stage1", "eval", "collect"))
+    assert found == (stage1, eval_, collect)
+
+
+def test_networks_are_named_for_training_on_several_nodes_only():
+    profile = ClusterProfile(executor="slurm", network=NetworkConfig(interface="ib0"))
+    plan = plan_of("pipeline", profile=profile)
+    assert step_of(plan, "stage1").environment["GLOO_SOCKET_IFNAME"] == "ib0"
+    assert "GLOO_SOCKET_IFNAME" not in step_of(plan, "eval").environment
+
+
+def test_a_command_gets_the_run_folder_and_its_member(tmp_path: Path):
+    tree = {"kind": "command", "argv": ["x", "{run}/{member}"], "resources": {"members": 3}}
+    chain = make_chain("many", tree, [])
+    profile = ClusterProfile(executor="slurm")
+    (step,) = make_plan(chain, profile, Path("/runs/x"), cwd=tmp_path).steps
+    assert step.of_member(2).argv == ("x", "/runs/x/2")
 
 
 @pytest.mark.parametrize(
@@ -118,7 +167,8 @@ def test_inside_an_image_the_same_commands_are_wrapped():
         ([("processes", 0)], ClusterProfile(), "asks for nothing"),
         ([("hours", 0)], ClusterProfile(), "asks for nothing"),
         ([("processes", 3)], ClusterProfile(), "does not divide"),
-        ([], ClusterProfile(executor="slurm"), "Slurm"),
+        ([("resources.members", 4)], ClusterProfile(executor="slurm"), "cannot be an array"),
+        ([("resources.members", 0)], ClusterProfile(), "cannot be an array"),
     ],
 )
 def test_what_cannot_be_is_refused(pairs, profile: ClusterProfile, message: str):

@@ -1,0 +1,108 @@
+"""Everything that is looked up before a plan can be made and judged.
+
+Takes a chain, a profile and the run folder, looks at the package's code, the images, the paths and (on
+Slurm) the cluster, hands on the Plan and a Verdict about it. The looking is here; deciding is planning.py,
+batches.py and preflight.py. Nothing is written.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from stair.cluster.container import runs_inside
+from stair.cluster.digest import file_digest
+from stair.cluster.image import check_image, inspect_image
+from stair.cluster.profile import ClusterProfile
+from stair.cluster.slurm import read_cluster
+from stair.submit.batches import make_request, with_batches
+from stair.submit.job import Chain
+from stair.submit.plan import Plan
+from stair.submit.planning import Origin, make_plan
+from stair.submit.preflight import preflight
+from stair.submit.preflight_paths import Paths, Reads, check_paths, look, paths_to_look_at
+from stair.submit.preflight_verdict import Refusal, Verdict, join
+from stair.submit.secrets import cluster_environment
+from stair.submit.snapshot import describe_code
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A plan and what is to be said about it."""
+
+    plan: Plan
+    verdict: Verdict = field(default_factory=Verdict)
+
+
+def prepare(
+    chain: Chain, profile: ClusterProfile, run: Path, *, cwd: Path, environment: Mapping[str, str]
+) -> Prepared:
+    """Plans a submission to any cluster and judges it.
+
+    Raises UsageError for settings that contradict each other, StairError when the cluster does not answer.
+    """
+    plan = make_plan(chain, profile, run, cwd=cwd, origin=look_up_origin(profile))
+    images = judge_images(plan, profile)
+    if profile.executor == "local":
+        return Prepared(plan, images)
+    facts = read_cluster(cluster_environment(environment, profile.slurm_conf))
+    account = environment.get("SBATCH_ACCOUNT", "")
+    requests = [
+        make_request(plan, step, named.job.resources, profile, account=account, alone=chain.alone)
+        for step, named in zip(plan.steps, chain.steps, strict=True)
+    ]
+    plan = with_batches(plan, requests, profile, max_array=facts.max_array_size)
+    paths = paths_of(plan, profile, alone=chain.alone)
+    here = check_paths(paths, look(paths_to_look_at(paths)))
+    return Prepared(plan, join([preflight(requests, facts), images, here]))
+
+
+def paths_of(plan: Plan, profile: ClusterProfile, *, alone: bool) -> Paths:
+    """Everything of a plan that lies on a disk."""
+    roots = {step.settings["collect"]["root"]: step.name for step in plan.steps if step.kind == "collect"}
+    return Paths(
+        run=plan.run,
+        cwd=plan.cwd,
+        reads=tuple(
+            Reads(step.name, path, f"--{'' if alone else step.name + '.'}{setting}", runs_inside(step.argv))
+            for step in plan.steps
+            for setting, path in step.reads.items()
+        ),
+        made={step.folder: step.name for step in plan.steps} | roots,
+        binds=profile.container.binds,
+        elsewhere=True,
+    )
+
+
+def look_up_origin(profile: ClusterProfile) -> Origin:
+    """The digests of the code and of the images that exist."""
+    if profile.executor == "local" and not profile.container.images:
+        return Origin()
+    images = {image: file_digest(Path(image)) for image in profile.container.images if Path(image).is_file()}
+    return Origin(describe_code().digest, images)
+
+
+def judge_images(plan: Plan, profile: ClusterProfile) -> Verdict:
+    """Whether the steps can run in the profile's images, as far as that shows from here."""
+    refusals, notes = [], []
+    named = {"train": profile.container.train_image, "eval": profile.container.eval_image}
+    for image in profile.container.images:
+        facts = inspect_image(image)
+        kind = "train" if image == named["train"] else "eval"
+        users = [step for step in plan.steps if image in (*step.argv, *step.server)]
+        for problem in check_image(
+            facts,
+            machine=os.uname().machine,
+            kind=kind,
+            gpus=any(step.gpus for step in users),
+        ):
+            if not users:
+                continue
+            if problem.certain:
+                why = f"{problem.what}; {problem.why}"
+                refusals.append(Refusal(problem.id, users[0].name, f"image {image}", why, problem.cure))
+            else:
+                notes.append(f"{problem.what}; {problem.cure}")
+    return Verdict(tuple(refusals), tuple(notes))
