@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 
 
 @dataclass(frozen=True)
@@ -233,6 +234,7 @@ def explain(reason: str, job: str = "") -> Explanation:
     return Explanation(found.means, found.cure.replace("JOB", job or "JOB"), found.stuck)
 
 
+@lru_cache(maxsize=64)  # the members of an array all wait for the same
 def _find(said: str) -> Explanation:
     code, _, rest = said.partition(",")
     code = code.split(":")[0].strip()

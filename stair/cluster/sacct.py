@@ -51,23 +51,20 @@ def read_sacct(text: str, since: float = 0.0) -> dict[str, JobState]:
             raise ValueError(f"not a line of sacct in our columns: {line[:80]!r}")
         name, state, nodes, start, end, eligible, submitted, status, limit, reason = parts[: len(COLUMNS)]
         code, signal = exit_status(status)
+        facts = {
+            "state": normal_state(state),
+            "reason": plain(reason),
+            "nodes": plain(nodes),
+            "start": moment(start),
+            "end": moment(end),
+            "eligible": moment(eligible),
+            "submitted": moment(submitted),
+            "exit_code": code,
+            "signal": signal,
+            "time_limit_s": duration_s(limit),
+        }
         runs += [
-            JobState(
-                id=id,
-                index=index,
-                state=normal_state(state),
-                reason=plain(reason),
-                nodes=plain(nodes),
-                start=moment(start),
-                end=moment(end),
-                eligible=moment(eligible),
-                submitted=moment(submitted),
-                exit_code=code,
-                signal=signal,
-                time_limit_s=duration_s(limit),
-                rest=rest,
-            )
-            for id, index, rest in places(*split_id(name))
+            JobState(id=id, index=index, rest=rest, **facts) for id, index, rest in places(*split_id(name))
         ]
     return join_runs(runs, since)
 

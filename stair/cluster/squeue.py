@@ -60,24 +60,22 @@ def _read_line(line: str) -> Iterator[JobState]:
         part.strip() for part in parts[: len(COLUMNS)]
     )
     code, signal = exit_status(status)
-    for id, index, rest in places(*split_id(name)):
-        yield JobState(
-            id=id,
-            index=index,
-            state=normal_state(state),
-            reason=plain(reason),
-            nodes=plain(nodes),
-            start=moment(start),
-            end=moment(end),
-            eligible=moment(eligible),
-            submitted=moment(submitted),
-            exit_code=code,
-            signal=signal,
-            restarts=int(number(restarts) or 0),
-            time_limit_s=duration_s(limit),
-            dependency=plain(dependency),
-            rest=rest,
-        )
+    facts = {
+        "state": normal_state(state),
+        "reason": plain(reason),
+        "nodes": plain(nodes),
+        "start": moment(start),
+        "end": moment(end),
+        "eligible": moment(eligible),
+        "submitted": moment(submitted),
+        "exit_code": code,
+        "signal": signal,
+        "restarts": int(number(restarts) or 0),
+        "time_limit_s": duration_s(limit),
+        "dependency": plain(dependency),
+    }
+    for id, index, rest in places(*split_id(name)):  # thousands, for an array that waits
+        yield JobState(id=id, index=index, rest=rest, **facts)
 
 
 def read_squeue_json(text: str, jobs: list[str]) -> dict[str, JobState]:

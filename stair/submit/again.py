@@ -44,7 +44,7 @@ def again(
     Returns the batch script's exit code and what was done, in words.
     """
     if decision.again == "requeue":
-        refused = _requeue(seat, give_up)
+        refused = requeue(seat, give_up)
         if not refused:
             return SAVED_ITSELF, "requeued"
         say(f"Slurm does not requeue job {seat.job}: {refused}")
@@ -58,7 +58,7 @@ def again(
     return (FINE if seat.index is not None else SAVED_ITSELF), f"sent again as {job}"
 
 
-def _requeue(seat: Seat, give_up: Callable[[], bool]) -> str:
+def requeue(seat: Seat, give_up: Callable[[], bool]) -> str:
     """Empty when the job is requeued, by this call or before; else why Slurm refuses."""
 
     def ask() -> str:

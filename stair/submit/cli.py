@@ -89,6 +89,8 @@ def _submit(asked: argparse.Namespace, rest: list[str]) -> int:
 
 
 def _to_slurm(plan: Plan) -> int:
+    import shlex
+
     from stair.submit.send_slurm import send_to_slurm
 
     sent = send_to_slurm(plan)
@@ -98,7 +100,8 @@ def _to_slurm(plan: Plan) -> int:
     show(
         f"sent {len(sent)} batch{'es' if len(sent) > 1 else ''}, jobs {', '.join(line.job for line in sent)}"
     )
-    show(f"  stair-report {plan.run} --watch\n  stair-submit --cancel {plan.run}")
+    run = shlex.quote(plan.run)
+    show(f"  stair-report {run} --watch\n  stair-submit --cancel {run}")
     return FINE
 
 

@@ -2,8 +2,9 @@
 
 Takes one line of `scontrol -o show job`, hands on a Fate. Measured on 22.05: a preemption with a grace time
 and the warning before a time limit leave the job RUNNING; a cancelled, preempted or timed-out job is
-COMPLETING, and only Reason, PreemptTime and Restarts tell which of them it is. The surprise: `scontrol
-requeue` revives even a job that a person has cancelled, so it must be known first.
+COMPLETING, and only Reason, PreemptTime and Restarts tell which of them it is; whether one that Slurm has
+requeued lost a node or had to make room, only its nodes tell. The surprise: `scontrol requeue` revives even a
+job that a person has cancelled, so it must be known first.
 """
 
 from __future__ import annotations
@@ -11,8 +12,8 @@ from __future__ import annotations
 import os
 import re
 import subprocess
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from stair.cluster.ledger import Cause
 from stair.submit.patience import patiently
@@ -33,23 +34,36 @@ class Fate:
     """A person wants it to end."""
     known: bool = True
     """False: slurmctld did not answer."""
+    leaving: bool = False
+    """Its processes are being ended: they have only KillWait, mostly 30 s, to save themselves."""
+    lost: tuple[str, ...] = ()
+    """Nodes of the job that Slurm has given up."""
     ends: float | None = None
     """When its time limit ends a running job, in seconds since 1970."""
 
 
 def ask_fate(seat: Seat) -> Fate:
-    """Asks slurmctld once about this job."""
+    """Asks slurmctld once about this job, and about its nodes where they matter."""
+    said = _ask(["scontrol", "-o", "show", "job", seat.job])
+    if said is None or not said.stdout.strip():
+        forgotten = said is not None and "Invalid job id" in said.stderr
+        return Fate(known=forgotten)  # then nothing is to be expected of Slurm any more
+    lines = said.stdout.splitlines()
+    mine = [line for line in lines if re.match(rf"JobId={seat.raw}\b", line)] or lines
+    fate = read_fate(mine[0], seat.restart)
+    if fate.requeued:
+        nodes = _ask(["sinfo", "-h", "-N", "-n", ",".join(seat.nodes), "-o", "%N %T"])
+        lost = lost_nodes(nodes.stdout) if nodes else ()
+        return replace(fate, cause="node", lost=lost) if lost else fate
+    return fate
+
+
+def _ask(words: Sequence[str]) -> subprocess.CompletedProcess[str] | None:
     environment = {**os.environ, "SLURM_TIME_FORMAT": "%s"}
     try:
-        command = ["scontrol", "-o", "show", "job", seat.job]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, env=environment)
+        return subprocess.run(words, capture_output=True, text=True, timeout=SECONDS, env=environment)
     except (OSError, subprocess.TimeoutExpired):
-        return Fate(known=False)
-    if "Invalid job id" in done.stderr:
-        return Fate()  # forgotten: nothing is to be expected of Slurm any more
-    lines = done.stdout.splitlines()
-    mine = [line for line in lines if re.match(rf"JobId={seat.raw}\b", line)] or lines
-    return read_fate(mine[0], seat.restart) if done.returncode == 0 and mine else Fate(known=False)
+        return None
 
 
 def await_fate(seat: Seat, give_up: Callable[[], bool]) -> Fate:
@@ -63,17 +77,22 @@ def read_fate(line: str, restart: int) -> Fate:
     said = dict(re.findall(r"(\w+)=(\S*)", line))
     preempted = said.get("PreemptTime", "None") not in ("None", "Unknown", "(null)", "")
     if int(_number(said, "Restarts")) > restart:
-        # Requeued by Slurm itself: a lost node or a preemption without a grace time.
-        lost_node = "NODE_FAIL" in line or said.get("Reason", "") in ("NodeDown", "NodeFail")
-        return Fate("node" if lost_node else "preemption", requeued=True)
+        return Fate("preemption", requeued=True)  # without a grace time, or by an administrator
     if said.get("JobState") == "RUNNING":
         ends = said.get("EndTime", "")
         return Fate("preemption" if preempted else "", ends=float(ends) if ends.isdigit() else None)
     if said.get("Reason") == "TimeLimit" or said.get("JobState") == "TIMEOUT":
-        return Fate("timeout")
+        return Fate("timeout", leaving=True)
     if preempted:
-        return Fate("preemption")
-    return Fate(cancelled=said.get("JobState") in ("COMPLETING", "CANCELLED"))
+        return Fate("preemption", leaving=True)
+    return Fate(cancelled=said.get("JobState") in ("COMPLETING", "CANCELLED"), leaving=True)
+
+
+def lost_nodes(lines: str) -> tuple[str, ...]:
+    """Those of `NODE STATE` lines (sinfo -o "%N %T") that are down or do not answer (`*`)."""
+    found = [line.split() for line in lines.splitlines() if len(line.split()) == 2]
+    bad = [node for node, state in found if state.endswith("*") or state.startswith(("down", "fail", "unk"))]
+    return tuple(dict.fromkeys(bad))
 
 
 def _number(said: Mapping[str, str], name: str) -> str:

@@ -44,6 +44,11 @@ def make_plan(
     contradict each other.
     """
     origin = origin or Origin()
+    if origin.code and ":" in str(run):
+        raise UsageError(
+            f"the run folder {run} has a colon in it, at which PYTHONPATH is cut: its code would not be found",
+            hint="--run with another folder",
+        )
     steps: list[Step] = []
     made: dict[str, str] = {}  # folder → the step that fills it
     for named in chain.steps:

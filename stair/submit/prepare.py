@@ -24,7 +24,7 @@ from stair.submit.planning import Origin, make_plan
 from stair.submit.preflight import preflight
 from stair.submit.preflight_paths import Paths, Reads, check_paths, look, paths_to_look_at
 from stair.submit.preflight_verdict import Refusal, Verdict, join
-from stair.submit.secrets import cluster_environment
+from stair.submit.secrets import cluster_environment, refuse_secrets
 from stair.submit.snapshot import describe_code
 
 
@@ -41,9 +41,11 @@ def prepare(
 ) -> Prepared:
     """Plans a submission to any cluster and judges it.
 
-    Raises UsageError for settings that contradict each other, StairError when the cluster does not answer.
+    Raises UsageError for settings that contradict each other or hold a secret, StairError when the cluster
+    does not answer.
     """
     plan = make_plan(chain, profile, run, cwd=cwd, origin=look_up_origin(profile))
+    refuse_secrets(plan, environment)  # before anything of it is shown
     images = judge_images(plan, profile)
     if profile.executor == "local":
         return Prepared(plan, images)

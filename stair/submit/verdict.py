@@ -116,12 +116,13 @@ ENDED: dict[Cause, str] = {
 }
 
 
-def with_fate(ending: Ending, cause: Cause) -> Ending:
-    """The ending of an attempt that Slurm itself was about to end for `cause`: whatever its processes died
-    of is a consequence. What is done, or explained itself, stays as it is."""
+def with_fate(ending: Ending, cause: Cause, lost: Sequence[str] = ()) -> Ending:
+    """The ending of an attempt that Slurm itself was about to end for `cause`, or because nodes were `lost`:
+    whatever its processes died of is a consequence. What is done, or explained itself, stays as it is."""
     if not cause or ending.verdict in ("done", "fatal", "cancelled"):
         return ending
     why = WARNED.get(cause) if ending.verdict == "checkpointed" else ENDED.get(cause)
+    why = f"Slurm has given up {', '.join(lost)}" if lost else why
     return replace(ending, cause=cause, why=why or ending.why, node="")
 
 

@@ -1,4 +1,4 @@
-"""Who says what on a cluster: argv and environment of every process of its nodes and daemons, while they live.
+"""Who says what on a cluster: argv and environment of every process of its nodes and daemons.
 
 Looks into /proc again and again, since a secret may stand there for a tenth of a second only. What lives
 shorter than that is not seen.

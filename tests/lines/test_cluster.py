@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,14 +22,15 @@ from tests.slurm.live import LiveSlurm
 
 pytestmark = [pytest.mark.xdist_group("slurm"), pytest.mark.slow]
 
-CANARY = "c4nary-8f41d0e2aa"
-"""In the shell of the one who submits, under names that nobody said to keep."""
-KEPT = "k3pt-5b07e9cc21"
-"""In the secrets of the user, under a name of container.keep."""
-SMALL = """
---collect.collect.episodes 4 --eval.eval.episodes 2 --eval.eval.workers 1 --eval.resources.members 2
---stage1.train.steps 2 --stage1.train.data.batch_size 4 --stage2.train.steps 2 --stage2.train.data.batch_size 4
-""".split()
+CANARY, KEPT = f"canary-{uuid.uuid4().hex}", f"kept-{uuid.uuid4().hex}"
+"""In the shell of the one who submits, under names that are not to be kept; and in the user's own secrets,
+under one that is. New ones every time: what stands in this file may stand in a diff of the checkout."""
+SMALL = [
+    *("--collect.collect.episodes", "4"),
+    *("--stage1.train.steps", "2", "--stage1.train.data.batch_size", "4"),
+    *("--stage2.train.steps", "2", "--stage2.train.data.batch_size", "4"),
+    *("--eval.eval.episodes", "2", "--eval.eval.workers", "1", "--eval.resources.members", "2"),
+]
 STEPS = ["collect", "stage1", "stage2", "eval", "report"]
 
 
@@ -116,10 +118,11 @@ def test_the_pipeline_trains_on_two_nodes_evaluates_as_an_array_and_reports(told
     run = told.person.run
     status = json.loads(told.person.calls("stair-report", "runs/pipeline", "--json").stdout)
     assert {step["name"]: step["state"] for step in status["steps"]} == dict.fromkeys(STEPS, "done")
-    assert status["evaluations"][0]["overall"]["n"] == 2
+    assert [task["episodes"] for task in status["evaluations"][0]["tasks"]] == [2]
     for stage in ("stage1", "stage2"):
-        logs = [path.relative_to(run.logs).parts for path in run.logs.glob(f"{stage}-ranks/**/*.log")]
-        assert {parts[1].rpartition("-")[2] for parts in logs} == {"node0", "node1"}
+        logs = [path.relative_to(run.logs).parts for path in run.logs.glob(f"{stage}-ranks/**/stdout.log")]
+        ranks = sorted((parts[1].rpartition("-")[2], parts[-2]) for parts in logs)
+        assert ranks == [("node0", "0"), ("node0", "1"), ("node1", "0"), ("node1", "1")]
         assert RunDir(run.path / stage).latest_checkpoint() is not None
     assert len(list((run.path / "eval" / "members").glob("0000[01].json"))) == 2
     assert "<html" in run.report("html").read_text()

@@ -26,13 +26,16 @@ echo "scontrol $*" >> "$(dirname "$0")/calls"
 no() { echo "$1" >&2; exit 1; }
 if [[ -e $(dirname "$0")/away ]]; then no "Unable to contact slurm controller (connect failure)"; fi
 if [[ $* == *"show job"* ]]; then cat "$(dirname "$0")/job"; exit; fi
-if [[ $1 == requeue && -e $(dirname "$0")/no-requeue ]]; then no "Requested operation is presently disabled"; fi
+if [[ $1 == requeue && -e $(dirname "$0")/no-requeue ]]; then no "Requested operation is disabled"; fi
 """
 SBATCH = """#!/bin/bash
 echo "sbatch $*" >> "$(dirname "$0")/calls"
 echo "Submitted batch job 8"
 """
 SQUEUE = "#!/bin/bash\n"
+SINFO = """#!/bin/bash
+cat "$(dirname "$0")/nodes"
+"""
 
 
 class StandIn:
@@ -41,7 +44,8 @@ class StandIn:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         folder.mkdir()
-        scripts = {"srun": SRUN, "scontrol": SCONTROL, "sbatch": SBATCH, "squeue": SQUEUE}
+        scripts = {"srun": SRUN, "scontrol": SCONTROL, "sbatch": SBATCH, "squeue": SQUEUE, "sinfo": SINFO}
+        (folder / "nodes").write_text("n1 idle\n")
         for name, text in scripts.items():
             (folder / name).write_text(text)
             (folder / name).chmod(0o755)

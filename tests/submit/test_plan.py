@@ -132,6 +132,13 @@ def test_code_and_images_of_a_plan_are_pinned():
         assert any(str(plan.snapshot) in word and CODE_INSIDE in word for word in step.argv)
 
 
+def test_a_run_folder_with_a_colon_is_refused_where_its_code_is_to_run():
+    chain = make_chain("demo", read_recipe("demo"), [])
+    with pytest.raises(UsageError, match="colon"):
+        make_plan(chain, ClusterProfile(), Path("/runs/x:y"), cwd=CWD, origin=Origin("c0de" * 16))
+    assert make_plan(chain, ClusterProfile(), Path("/runs/x:y"), cwd=CWD).steps
+
+
 @pytest.mark.parametrize(
     ("gpus_per_node", "wanted", "stage1", "eval_", "collect"),
     [(None, -1, 0, 0, 0), (0, -1, 0, 0, 0), (8, -1, 2, 1, 0), (8, 4, 4, 1, 0), (8, 0, 0, 1, 0)],

@@ -97,7 +97,8 @@ def test_what_slurm_has_requeued_itself_is_not_requeued_again(tmp_path: Path, sl
 
 
 def test_a_warning_is_on_record_before_the_step_has_saved_itself(tmp_path: Path, slurm: StandIn):
-    plan, step = planned(tmp_path, FOREVER.replace("if wanted:", "if False:"))
+    deaf = FOREVER.replace("if wanted:", "if False:")
+    plan, step = planned(tmp_path, "import signal; signal.alarm(30)" + deaf)  # no slurmstepd ends it here
     process = slurm.supervise(plan, step)
     wait_for_line(log(plan), "step 3 ")
     slurm.say(LEAVING.replace("Restarts=0", "Restarts=1"))
@@ -193,3 +194,33 @@ def test_a_full_disk_does_not_keep_a_job_from_being_requeued(tmp_path: Path, slu
     assert code == 75
     assert "not recorded" in said
     assert slurm.calls == ["scontrol requeue 7"]
+
+
+def test_a_job_that_slurm_is_ending_is_requeued_before_it_has_saved_itself(tmp_path: Path, slurm: StandIn):
+    """Preempted without a grace time: only KillWait is left, and the save may take longer."""
+    deaf = FOREVER.replace("if wanted:", "if False:")
+    plan, step = planned(tmp_path, "import signal; signal.alarm(30)" + deaf)  # no slurmstepd ends it here
+    process = slurm.supervise(plan, step)
+    wait_for_line(log(plan), "step 3 ")
+    slurm.say(LEAVING.replace("PreemptTime=None", "PreemptTime=1700000000"))
+    process.terminate()
+    wait_for_line(Path(plan.run) / "attempts/one.jsonl", '"requeued"')
+    process.kill()
+    process.wait()
+    [attempt] = attempts(plan)
+    assert (attempt.verdict, attempt.cause, attempt.next) == ("retryable", "preemption", "requeued")
+    assert slurm.calls == ["scontrol requeue 7"]
+
+
+def test_a_job_that_is_being_ended_is_not_requeued_beyond_its_budget(tmp_path: Path, slurm: StandIn):
+    plan, step = planned(tmp_path, FOREVER)
+    for number in range(BUDGETS.timeout):
+        used = Attempt("one", None, "7", number, ("n1",), 1.0, 2.0, "checkpointed", "timeout")
+        record_attempt(RunDir(Path(plan.run)), used)
+    process = slurm.supervise(plan, step, SLURM_RESTART_COUNT="2")
+    wait_for_line(log(plan), "step 3 ")
+    slurm.say(LEAVING.replace("Reason=None", "Reason=TimeLimit").replace("Restarts=0", "Restarts=2"))
+    process.terminate()
+    assert ended(process)[0] == 1
+    assert attempts(plan)[-1].next == "3 time limits, 2 allowed (slurm.max_timeouts)"
+    assert slurm.calls == []

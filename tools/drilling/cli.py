@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
+import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -32,6 +33,7 @@ SMALL_MB = 16
 
 def entry() -> None:
     """What the script tools/drills calls."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # in order: clusters and disks are taken down
     sys.exit(run_command(lambda: main(sys.argv[1:])))
 
 
@@ -44,22 +46,28 @@ def main(words: Sequence[str]) -> int:
     started = time.monotonic()
     rows: list[Row] = []
     reference: Reference | None = None
-    for kind in kinds:
-        reference = _on_a_cluster(kind, root, asked, chosen, reference, rows)
+    try:
+        for kind in kinds:
+            reference = _on_a_cluster(kind, root, asked, chosen, reference, rows)
+    finally:  # an interrupted table shows what there is
+        _print(rows, asked)
     if not asked.keep:
         shutil.rmtree(root, ignore_errors=True)
+    broken = [row for row in rows if not row.holds]
+    minutes = (time.monotonic() - started) / 60
+    say(f"{len(rows) - len(broken)} of {len(rows)} drills ended as they must, in {minutes:.0f} min")
+    return FAILED if broken else FINE
+
+
+def _print(rows: Sequence[Row], asked: argparse.Namespace) -> None:
     if asked.json:
         show(json.dumps(as_json(rows), indent=2, ensure_ascii=False))
     elif asked.markdown:
         show(as_markdown(rows))
     else:
-        for kind in kinds:
-            some = [row for row in rows if row.accounting == kind]
-            show_table(f"accounting {kind}", COLUMNS, [row.cells() for row in some])
-    broken = [row for row in rows if not row.holds]
-    minutes = (time.monotonic() - started) / 60
-    say(f"{len(rows) - len(broken)} of {len(rows)} drills ended as they must, in {minutes:.0f} min")
-    return FAILED if broken else FINE
+        for kind in dict.fromkeys(row.accounting for row in rows):
+            some = [row.cells() for row in rows if row.accounting == kind]
+            show_table(f"accounting {kind}", COLUMNS, some)
 
 
 def choose(names: Sequence[str], *, quick: bool) -> list[Drill]:

@@ -31,11 +31,10 @@ class Drill:
     act: Callable[[Trial], str]
     expected: str = DONE
     causes: tuple[str, ...] = ()
-    """Of the attempts of stage 1 that did not finish it: the budgets they count on, or their verdicts."""
+    """Of the attempts that did not finish their stage: the budgets they count on, or their verdicts."""
     resumes: bool = True
     stages: int = 1
     quick: bool = False
-    slurm: Callable[[Trial], dict[str, object]] | None = None
     low: str = ""
     """Runs with low priority; `requeue` or `cancel`."""
     small_disk: bool = False
@@ -80,10 +79,13 @@ def cable_pulled(place: int) -> Callable[[Trial], str]:
         node = trial.nodes()[place]
         trial.site.cut(node)
         trial.until(lambda: len(trial.attempts()) > 1, "a second attempt")
+        trial.until(lambda: not trial.site.ranks(node), "the end of what was cut off")
         trial.site.mend(node)
         state = trial.finish()
         if node in trial.nodes():
             raise Differs(f"the run went on on {node}, which was cut off")
+        if place == 0 and "another attempt has taken its place" not in trial.log():
+            raise Differs("the supervisor that was cut off does not say that it was replaced")
         return state
 
     return act
@@ -243,10 +245,18 @@ DRILLS = (
         preempted("cancel", 0),
         causes=("preemption",),
         low="cancel",
+        stages=2,
     ),
-    Drill("cable-second", "cable of its second node pulled", cable_pulled(1), causes=("node",)),
+    Drill("cable-second", "cable of its second node pulled", cable_pulled(1), causes=("node",), stages=2),
     Drill("cable-first", "cable of the supervisor's node pulled", cable_pulled(0), causes=("node",)),
-    Drill("rank-killed", "SIGKILL for a training process", rank_killed, causes=("crash",), quick=True),
+    Drill(
+        "rank-killed",
+        "SIGKILL for a training process",
+        rank_killed,
+        causes=("crash",),
+        stages=2,
+        quick=True,
+    ),
     Drill(
         "scancel",
         "scancel, then the same command again",
@@ -296,6 +306,7 @@ DRILLS = (
         "a bit of stage 1's weights flipped before stage 2, then restored and again",
         checkpoint_corrupted,
         expected="failed → done",
+        causes=("fatal",),
         resumes=False,
         stages=2,
         quick=True,

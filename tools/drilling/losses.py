@@ -16,13 +16,15 @@ Values = tuple[str, ...]
 
 
 def read_values(text: str) -> dict[int, Values]:
-    """Step → its losses, gradient norm and learning rate; a last line cut off in mid-write is left out."""
+    """Step → its losses, gradient norm and learning rate; a line cut off in mid-write is left out."""
     found = {}
     for line in text.splitlines(keepends=True):
-        if line.endswith("\n"):
-            tree = json.loads(line, parse_float=str)
-            keep = [name for name in tree if name.startswith("loss") or name in ("grad_norm", "lr")]
-            found[int(tree["step"])] = tuple(f"{name}={tree[name]}" for name in sorted(keep))
+        try:
+            tree = json.loads(line if line.endswith("\n") else "", parse_float=str)
+        except ValueError:
+            continue
+        keep = [name for name in tree if name.startswith("loss") or name in ("grad_norm", "lr")]
+        found[int(tree["step"])] = tuple(f"{name}={tree[name]}" for name in sorted(keep))
     return found
 
 

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from stair.console import say
 from stair.errors import StairError
 from stair.rundir import write_whole
 from tools.devslurm import apptainer, life, network
@@ -171,13 +172,16 @@ class Site:
     def await_nodes(self) -> None:
         """Waits until every node takes jobs again."""
 
-        def ready() -> bool:
-            return all(ask_node(self.cluster, node.name) == "idle" for node in self.cluster.nodes)
+        def states() -> dict[str, str]:
+            return {node.name: ask_node(self.cluster, node.name) for node in self.cluster.nodes}
 
-        if not wait_until(ready, 10.0, 0.5):
-            print(self.run("sinfo", "-N", "-p", "train", check=False), file=sys.stderr, flush=True)  # XXX
+        def ready() -> bool:
+            return set(states().values()) == {"idle"}
+
+        if not wait_until(ready, 20.0, 0.5):
+            say(f"waiting for the nodes to be idle: {states()}")
         if not wait_until(ready, PATIENCE_S, 0.5):
-            raise StairError(f"nodes do not come back: {self.run('sinfo', '-N', check=False)}")
+            raise StairError(f"nodes do not come back: {states()}", hint=f"see {self.cluster.logs}")
 
     def kill_controller(self) -> None:
         """SIGKILL for slurmctld: what it had not saved is lost."""

@@ -44,6 +44,8 @@ class Row:
     resumed: tuple[int, ...] = ()
     differences: tuple[str, ...] = ()
     """Steps, and weights, that are not those of the undisturbed run."""
+    compared: bool = True
+    """False for the undisturbed run itself."""
     seconds: float = 0.0
     trouble: tuple[str, ...] = field(default=())
     """What else is not as it must be."""
@@ -57,6 +59,7 @@ class Row:
         """The row as text."""
         causes = ", ".join([*self.causes, "done"]) if self.got.endswith("done") else ", ".join(self.causes)
         equal = "yes" if not self.differences else f"no: {self.differences[0]}"
+        equal = equal if self.compared else "–"
         resumed = ", ".join(map(str, self.resumed)) or "–"
         got = "; ".join([self.got, *self.trouble])
         done, seconds = self.done, f"{self.seconds:.0f}"
@@ -99,7 +102,8 @@ def perform(drill: Drill, trial: Trial, reference: Reference | None, tell: Calla
     except StairError as error:
         trouble.append(str(error).replace("\n", " "))
     seconds = time.monotonic() - started
-    causes = tuple(a.cause or str(a.verdict) for a in trial.attempts() if a.verdict != "done")
+    attempts = [attempt for stage in trial.stages for attempt in trial.attempts(stage)]
+    causes = tuple(a.cause or str(a.verdict) for a in attempts if a.verdict != "done")
     resumed = tuple(trial.resumed())
     if drill.resumes and not (resumed and max(resumed) > 0):
         trouble.append("it did not go on from a checkpoint")
@@ -107,17 +111,18 @@ def perform(drill: Drill, trial: Trial, reference: Reference | None, tell: Calla
         trouble.append("it went on from a checkpoint")
     unequal = compare(trial, reference) if reference is not None else []
     row = Row(
-        drill.name,
-        drill.done,
-        "on" if trial.site.accounting else "off",
-        drill.expected,
-        got,
-        causes,
-        drill.causes,
-        resumed,
-        tuple(unequal),
-        round(seconds, 1),
-        tuple(trouble),
+        drill=drill.name,
+        done=drill.done,
+        accounting="on" if trial.site.accounting else "off",
+        expected=drill.expected,
+        got=got,
+        causes=causes,
+        expected_causes=drill.causes,
+        resumed=resumed,
+        differences=tuple(unequal),
+        compared=reference is not None,
+        seconds=round(seconds, 1),
+        trouble=tuple(trouble),
     )
     if not row.holds:
         tell(f"{drill.name}: {trial.story()}")

@@ -76,12 +76,10 @@ class Trial:
             self.look()
             if condition():
                 return
-            over = while_alive and self._let_go_on() is False
+            over = self._let_go_on() is False and while_alive
             if time.monotonic() > deadline or over:
                 why = "the run ended" if over else f"{PATIENCE_S:.0f} s"
                 raise Differs(f"waited for {what} in vain: {why}", hint=self.story())
-            if not while_alive:
-                self._let_go_on()
             time.sleep(LOOK_S)
 
     def finish(self) -> str:
