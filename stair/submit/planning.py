@@ -46,7 +46,7 @@ def make_plan(
     origin = origin or Origin()
     if origin.code and ":" in str(run):
         raise UsageError(
-            f"the run folder {run} has a colon in it, at which PYTHONPATH is cut: its code would not be found",
+            f"the run folder {run} has a colon in it, where PYTHONPATH is cut: its code would not be found",
             hint="--run with another folder",
         )
     steps: list[Step] = []

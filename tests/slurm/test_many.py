@@ -1,4 +1,7 @@
-"""An array longer than MaxArraySize is one step; only who was killed of it runs again. In full: tools/many.py."""
+"""An array longer than MaxArraySize is one step; only who was killed of it runs again.
+
+In full: tools/many.py.
+"""
 
 from __future__ import annotations
 
