@@ -19,11 +19,14 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """A file's tests go to one worker (`--dist loadgroup`); those that wait for a cluster begin first."""
+    """A file's tests go to one worker (`--dist loadgroup`). Those that need a cluster all go to the same one,
+    where they begin first: two workers would only wait for each other."""
     for item in items:
         if item.get_closest_marker("xdist_group") is None:
-            item.add_marker(pytest.mark.xdist_group(item.path.stem + item.path.parent.name))
-    items.sort(key=lambda item: item.path.parent.name != "slurm")
+            file = f"{item.path.parent.name}/{item.path.stem}"
+            own = "slurm" if file == "lines/test_cluster" else file
+            item.add_marker(pytest.mark.xdist_group(own))
+    items.sort(key=lambda item: item.path.parent.name != "slurm" and item.path.name != "test_cluster.py")
 
 
 @pytest.hookimpl(wrapper=True)
