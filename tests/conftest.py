@@ -17,16 +17,15 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "optional: may be skipped even where every part is required")
 
 
-@pytest.hookimpl(trylast=True)
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist looks at the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """A file's tests go to one worker (`--dist loadgroup`). Those that need a cluster all go to the same one,
     where they begin first: two workers would only wait for each other."""
     for item in items:
-        if item.get_closest_marker("xdist_group") is None:
-            file = f"{item.path.parent.name}/{item.path.stem}"
-            own = "slurm" if file == "lines/test_cluster" else file
-            item.add_marker(pytest.mark.xdist_group(own))
-    items.sort(key=lambda item: item.path.parent.name != "slurm" and item.path.name != "test_cluster.py")
+        file = f"{item.path.parent.name}/{item.path.stem}"
+        live = file.startswith("slurm/") or file == "lines/test_cluster"
+        item.add_marker(pytest.mark.xdist_group("slurm" if live else file))
+    items.sort(key=lambda item: item.get_closest_marker("xdist_group").args != ("slurm",))
 
 
 @pytest.hookimpl(wrapper=True)

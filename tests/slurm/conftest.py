@@ -48,13 +48,6 @@ def slurm_without_accounting(tmp_path_factory: pytest.TempPathFactory) -> Iterat
         yield cluster
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """One group of all tests here, so that `--dist loadgroup` gives them to one worker."""
-    for item in items:
-        if item.path.is_relative_to(Path(__file__).parent):
-            item.add_marker(pytest.mark.xdist_group("slurm"))
-
-
 @pytest.fixture(scope="module", autouse=True)
 def one_file_at_a_time(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
