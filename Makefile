@@ -30,8 +30,18 @@ cluster-parts: ## as root on Debian: a real Slurm and Apptainer for the tests; e
 drills: .venv/installed ## what becomes of runs on a real Slurm whose cables, disks and processes are broken
 	@tools/drills $(ARGS)
 
+# Tests that share a live cluster run one after the other; two workers would only wait for each other.
+LIVE := tests/slurm tests/lines/test_cluster.py
+
 test: .venv/installed cluster-parts ## all tests; ARGS='tests/submit -x' for some
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadgroup $(ARGS)
+ifeq ($(ARGS),)
+	@status=0; \
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile $(addprefix --ignore ,$(LIVE)) || status=$$?; \
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(LIVE) || status=$$?; \
+	exit $$status
+else
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(ARGS)
+endif
 
 lint: .venv/installed ## style, format and types
 	@$(BIN)/ruff check .

@@ -17,17 +17,6 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "optional: may be skipped even where every part is required")
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist looks at the groups
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """A file's tests go to one worker (`--dist loadgroup`). Those that need a cluster all go to the same one,
-    where they begin first: two workers would only wait for each other."""
-    for item in items:
-        file = f"{item.path.parent.name}/{item.path.stem}"
-        live = file.startswith("slurm/") or file == "lines/test_cluster"
-        item.add_marker(pytest.mark.xdist_group("slurm" if live else file))
-    items.sort(key=lambda item: item.get_closest_marker("xdist_group").args != ("slurm",))
-
-
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]):
     report = yield

@@ -20,7 +20,7 @@ from tests.containers.train_image import TrainImage
 from tests.lines.spy import Spy
 from tests.slurm.live import LiveSlurm
 
-pytestmark = [pytest.mark.xdist_group("slurm"), pytest.mark.slow]
+pytestmark = pytest.mark.slow
 
 CANARY, KEPT = f"canary-{uuid.uuid4().hex}", f"kept-{uuid.uuid4().hex}"
 """In the shell of the one who submits, under names that are not to be kept; and in the user's own secrets,

@@ -104,6 +104,7 @@ def place() -> Iterator[Place]:
         try:
             cluster = life.up(folder / "cluster", Shape(max_array=6001))
             shell = environment(cluster)
+            shell.pop("PYTHONDONTWRITEBYTECODE", None)  # a person's Python keeps what it has compiled
             nodes = f"NodeName={','.join(node.name for node in cluster.nodes)}"
             drain = ["scontrol", "update", nodes, "State=DRAIN", "Reason=bench"]
             subprocess.run(drain, env=shell, check=True)

@@ -116,7 +116,8 @@ def controller_restarted(trial: Trial) -> str:
     trial.site.kill_controller()
     step = trial.seen["stage1"].last + 20
     trial.until(lambda: trial.seen["stage1"].last >= step, f"step {step} without slurmctld")
-    trial.site.start_controller()
+    with trial.site.held():
+        trial.site.start_controller()
     return trial.finish()
 
 

@@ -178,8 +178,10 @@ class Site:
         def ready() -> bool:
             return set(states().values()) == {"idle"}
 
-        if not wait_until(ready, 20.0, 0.5):
+        if not wait_until(ready, 10.0, 0.5):
             say(f"waiting for the nodes to be idle: {states()}")
+            # A job that ends while slurmctld starts leaves its nodes mixed for minutes (22.05).
+            self.run("scontrol", "reconfigure", check=False)
         if not wait_until(ready, PATIENCE_S, 0.5):
             raise StairError(f"nodes do not come back: {states()}", hint=f"see {self.cluster.logs}")
 
