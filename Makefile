@@ -4,6 +4,9 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 ARGS ?=
 
+# pip leaves the byte code to the first import, so that one has to be kept.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: help venv demo demo-long test cluster-parts drills lint bench parity
 
 help: ## this list
