@@ -17,7 +17,8 @@ venv: .venv/installed ## make .venv and install STAIR with everything for work o
 .venv/installed: pyproject.toml
 	@echo "making .venv with $(PYTHON); torch and the rest are about 1.3 GB, a minute on a fast line"
 	@$(PYTHON) -m venv .venv
-	@$(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check --editable '.[dev]'
+	@$(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check \
+		--config-settings editable_mode=compat --editable '.[dev]'
 	@touch $@
 	@echo "installed: $$($(BIN)/python -m pip list --disable-pip-version-check 2>/dev/null | wc -l) packages"
 

@@ -36,7 +36,7 @@ from tools.devslurm.system import CannotHere
 CHECKOUT = Path(__file__).resolve().parents[2]
 IMAGE = CHECKOUT / "build" / "stair-train-cpu.sif"
 COMMANDS = ("sbatch", "scancel", "scontrol", "sacct", "sacctmgr", "sinfo", "squeue", "srun")
-TIMES = 5
+TIMES = 12
 
 
 @dataclass(frozen=True)
