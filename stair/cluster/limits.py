@@ -1,6 +1,6 @@
 """Who may use how much of a Slurm cluster: associations, QOS, and the limits both carry. Plain values.
 
-Read by slurm_facts.py, judged by submit/preflight_limits.py. The surprise: `None` and an absent TRES mean
+Read by slurm_facts.py, judged by submit/preflight/limits.py. The surprise: `None` and an absent TRES mean
 "no limit", and a limit of 0 is a real one: it lets nothing start.
 """
 

@@ -1,6 +1,6 @@
 """What a Slurm cluster is, offers and allows, as it tells one user. Plain values.
 
-Made by slurm_records.py from the texts of Slurm's commands, judged by submit/preflight.py; a test can write
+Made by slurm_records.py from the texts of Slurm's commands, judged by submit/preflight; a test can write
 them down. The surprise: what cannot be read limits nothing. It is named in `unread`, and sbatch has the
 last word.
 """

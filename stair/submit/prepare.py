@@ -21,9 +21,9 @@ from stair.submit.batches import make_request, with_batches
 from stair.submit.job import Chain
 from stair.submit.plan import Plan
 from stair.submit.planning import Origin, make_plan
-from stair.submit.preflight import preflight
-from stair.submit.preflight_paths import Paths, Reads, check_paths, look, paths_to_look_at
-from stair.submit.preflight_verdict import Refusal, Verdict, join
+from stair.submit.preflight.judge import preflight
+from stair.submit.preflight.paths import Paths, Reads, check_paths, look, paths_to_look_at
+from stair.submit.preflight.verdict import Refusal, Verdict, join
 from stair.submit.secrets import cluster_environment, refuse_secrets
 from stair.submit.snapshot import describe_code
 

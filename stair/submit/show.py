@@ -11,7 +11,7 @@ from stair.submit.batches import array_words
 from stair.submit.job import DECIDED
 from stair.submit.listing import settings_of
 from stair.submit.plan import Batch, Plan, Step
-from stair.submit.preflight_verdict import Verdict
+from stair.submit.preflight.verdict import Verdict
 from stair.submit.recipe import make_chain, read_recipe
 
 

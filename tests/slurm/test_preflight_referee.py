@@ -16,7 +16,7 @@ from stair.cluster.hostlist import expand
 from stair.cluster.slurm import read_cluster
 from stair.errors import StairError
 from stair.submit.options import Request, sbatch_options
-from stair.submit.preflight import preflight
+from stair.submit.preflight.judge import preflight
 from tests.slurm.live import LiveSlurm
 from tests.slurm.preflight_cases import IMPOSSIBLE, POSSIBLE, RULED_IN, RULED_OUT, RULES, ask
 from tools.devslurm.system import wait_until

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
-from stair.submit.preflight_verdict import Refusal, Verdict
+from stair.submit.preflight.verdict import Refusal, Verdict
 
 NODE_LOCAL = ("/tmp", "/var/tmp", "/dev/shm", "/run", "/local", "/localscratch")
 """Where every node usually has a file system of its own."""

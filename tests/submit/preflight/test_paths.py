@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from stair.submit.preflight_paths import Paths, Reads, Seen, check_paths, look, paths_to_look_at
-from stair.submit.preflight_verdict import Verdict
+from stair.submit.preflight.paths import Paths, Reads, Seen, check_paths, look, paths_to_look_at
+from stair.submit.preflight.verdict import Verdict
 
 DATA = "--stage1.train.data.root"
 

@@ -8,7 +8,7 @@ import pytest
 
 from stair.cluster.slurm_facts import SlurmFacts
 from stair.submit.options import Request
-from stair.submit.preflight import preflight
+from stair.submit.preflight.judge import preflight
 from tests.submit.facts import FACTS
 
 

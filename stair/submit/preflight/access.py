@@ -15,7 +15,7 @@ from stair.cluster.limits import Association, Qos
 from stair.cluster.slurm_facts import Partition, SlurmFacts
 from stair.errors import unknown
 from stair.submit.options import Request
-from stair.submit.preflight_verdict import Refusal
+from stair.submit.preflight.verdict import Refusal
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,8 @@ from typing import Literal
 from stair.cluster.limits import Limits, Qos
 from stair.cluster.slurm_facts import Partition, SlurmFacts
 from stair.submit.options import Request
-from stair.submit.preflight_access import Access
-from stair.submit.preflight_verdict import Refusal, counted
+from stair.submit.preflight.access import Access
+from stair.submit.preflight.verdict import Refusal, counted
 
 TOTALS = (
     ("job", "limit-job", "per job"),

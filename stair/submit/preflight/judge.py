@@ -15,16 +15,16 @@ from dataclasses import dataclass, replace
 
 from stair.cluster.slurm_facts import Partition, SlurmFacts
 from stair.submit.options import Request
-from stair.submit.preflight_access import (
+from stair.submit.preflight.access import (
     Access,
     check_accounting,
     check_partition,
     find_access,
     find_partitions,
 )
-from stair.submit.preflight_limits import check_limits, check_submitted, find_holders
-from stair.submit.preflight_nodes import Fit, check_exclude, check_nodes
-from stair.submit.preflight_verdict import Refusal, Verdict, counted, join
+from stair.submit.preflight.limits import check_limits, check_submitted, find_holders
+from stair.submit.preflight.nodes import Fit, check_exclude, check_nodes
+from stair.submit.preflight.verdict import Refusal, Verdict, counted, join
 
 NODES_LOOKED_AT = 20_000
 """A cure names other partitions only as far as that is quick: about 10 µs a node."""

@@ -16,7 +16,7 @@ from stair.cluster.hostlist import compress, expand
 from stair.cluster.slurm_facts import Node, Partition, SlurmFacts
 from stair.errors import UsageError, unknown
 from stair.submit.options import Request
-from stair.submit.preflight_verdict import Refusal, counted
+from stair.submit.preflight.verdict import Refusal, counted
 
 
 @dataclass(frozen=True)
