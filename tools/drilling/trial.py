@@ -24,6 +24,8 @@ ALIVE = ("PENDING", "RUNNING", "COMPLETING", "CONFIGURING", "SUSPENDED", "REQUEU
 LOOK_S = 0.1
 ASK_S = 1.0
 """Between two questions to slurmctld."""
+TELL_S = 10.0
+"""Between two starts of the same job."""
 
 
 class Differs(StairError):
@@ -44,6 +46,7 @@ class Trial:
         self.seen = {stage: Seen() for stage in self.stages}
         self.limit_minutes = 30
         self.asked = 0.0
+        self.told: dict[str, float] = {}
 
     @property
     def run(self) -> RunDir:
@@ -120,9 +123,12 @@ class Trial:
         ids = [line.job for line in self.sent()]
         found = self.site.jobs(list(dict.fromkeys(ids)))
         for job, (state, reason) in found.items():
-            if state == "PENDING" and reason == "BeginTime":
+            told_s = time.monotonic() - self.told.get(job, float("-inf"))
+            if (state, reason) == ("PENDING", "BeginTime") and told_s > TELL_S:
                 limit = f"TimeLimit={self.limit_minutes}"
-                self.site.run("scontrol", "update", f"JobId={job}", "StartTime=now", limit, check=False)
+                # `now` may fall into the second of the kill, whose credential is revoked: the job would FAIL.
+                self.site.run("scontrol", "update", f"JobId={job}", "StartTime=now+2", limit, check=False)
+                self.told[job] = time.monotonic()
         if not found:
             return None  # slurmctld is silent, or has forgotten them, which takes minutes
         return any(state in ALIVE for state, _ in found.values())
