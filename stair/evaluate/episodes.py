@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from stair.errors import StairError
-from stair.evaluate.intervals import wilson
+from stair.evaluate.intervals import episodes_for, wilson
 from stair.rundir import append_line, read_lines
 
 HEADER = "settings.json"
@@ -68,6 +68,11 @@ class TaskSummary:
     def interval(self) -> tuple[float, float]:
         """95 % Wilson score interval of the success rate."""
         return wilson(self.successes, self.episodes)
+
+    @property
+    def episodes_for_5_points(self) -> int:
+        """How many episodes would make the interval five points narrow to either side, at this rate."""
+        return episodes_for(0.05, self.rate)
 
     @property
     def name(self) -> str:

@@ -96,6 +96,7 @@ def _task(task: TaskSummary) -> dict[str, Any]:
         "successes_ever": task.successes_ever,
         "success_rate": task.rate if task.episodes else None,
         "interval": [low, high],
+        "episodes_for_5_points": task.episodes_for_5_points if task.episodes else None,
         "mean_steps": task.mean_steps,
         "mean_first_success": task.mean_first_success,
         "errors": task.errors,

@@ -1,12 +1,13 @@
 """Wilson's interval against published values, its own equation, and its promises."""
 
 import math
+import random
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stair.evaluate.intervals import Z95, wilson
+from stair.evaluate.intervals import Z95, episodes_for, wilson
 
 counts = st.integers(1, 500).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n)))
 
@@ -53,3 +54,31 @@ def test_more_trials_narrow_it():
     widths = [high - low for low, high in (wilson(n // 2, n) for n in (8, 32, 128, 512))]
     assert widths == sorted(widths, reverse=True)
     assert math.isclose(widths[2] / widths[3], 2, rel_tol=0.05)
+
+
+def test_the_interval_covers_the_truth_in_95_of_100_draws():
+    rng, covered, draws = random.Random(3), 0, 100_000
+    known: dict[tuple[int, int], tuple[float, float]] = {}
+    for _ in range(draws):
+        truth, trials = rng.random(), rng.choice([24, 48, 96, 300])
+        count = (rng.binomialvariate if hasattr(rng, "binomialvariate") else _binomial(rng))(trials, truth)
+        low, high = known.setdefault((count, trials), wilson(count, trials))
+        covered += low <= truth <= high
+    assert 0.94 <= covered / draws <= 0.96
+
+
+def _binomial(rng):
+    return lambda n, p: sum(rng.random() < p for _ in range(n))
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.1, 0.5, 0.97])
+@pytest.mark.parametrize("half_width", [0.01, 0.05, 0.1, 0.3])
+def test_the_fewest_episodes_for_a_precision(rate: float, half_width: float):
+    needed = episodes_for(half_width, rate)
+
+    def width(trials):
+        spread = Z95**2 / trials
+        return Z95 * math.sqrt(rate * (1 - rate) / trials + spread / (4 * trials)) / (1 + spread)
+
+    assert width(needed) <= half_width
+    assert needed == 1 or width(needed - 1) > half_width
