@@ -180,8 +180,11 @@ class Site:
 
         if not wait_until(ready, 10.0, 0.5):
             say(f"waiting for the nodes to be idle: {states()}")
-            # A job that ends while slurmctld starts leaves its nodes mixed for minutes (22.05).
-            self.run("scontrol", "reconfigure", check=False)
+            # A job that ends while slurmctld starts leaves its nodes mixed for a quarter of an hour (22.05).
+            for node in [name for name, state in states().items() if state == "mixed"]:
+                for state in ("DOWN", "RESUME"):
+                    words = [f"NodeName={node}", f"State={state}", "Reason=mixed without a job"]
+                    self.run("scontrol", "update", *words, check=False)
         if not wait_until(ready, PATIENCE_S, 0.5):
             raise StairError(f"nodes do not come back: {states()}", hint=f"see {self.cluster.logs}")
 
