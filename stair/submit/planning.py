@@ -146,11 +146,17 @@ def reads(job: StepJob) -> dict[str, str]:
     """The paths that a step reads, by the setting that names them."""
     paths = {}
     if isinstance(job, TrainJob):
+        data, dynamic = job.train.data, job.train.model.dynamic
         tokenizer = job.train.inputs.language.tokenizer
+        univam = dynamic.kind == "univam"
         paths = {
-            "train.data.root": job.train.data.root,
+            "train.data.root": data.root,
+            "train.data.dynamic_tokens": data.dynamic_tokens,
+            "train.data.statistics": data.statistics if "/" in data.statistics else "",
             "train.init_from": job.train.init_from,
             "train.inputs.language.tokenizer": tokenizer if "/" in tokenizer else "",
+            "train.model.dynamic.checkpoint": dynamic.checkpoint if univam else "",
+            "train.model.dynamic.wan_vae": dynamic.wan_vae if univam else "",
         }
     elif isinstance(job, EvalJob):
         paths = {"model": job.model}
@@ -180,8 +186,10 @@ def _place(named: NamedStep, folder: str, run: str) -> StepJob:
         return replace(job, collect=replace(job.collect, root=root))
     if isinstance(job, TrainJob):
         start = _fill(job.train.init_from, run, f"{name}.train.init_from")
-        root = _fill(job.train.data.root, run, f"{name}.train.data.root")
-        data = replace(job.train.data, root=root)
+        data = job.train.data
+        places = {field: getattr(data, field) for field in ("root", "dynamic_tokens", "statistics")}
+        filled = {field: _fill(path, run, f"{name}.train.data.{field}") for field, path in places.items()}
+        data = replace(data, **filled)
         return replace(job, train=replace(job.train, run=folder, init_from=start, data=data))
     if isinstance(job, EvalJob):
         address = str(address_file(folder, "{member}" if job.resources.members > 1 else None))
