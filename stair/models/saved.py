@@ -1,14 +1,15 @@
-"""A model folder: `config.yaml`, `model.safetensors`, `statistics.json`, and nothing else.
+"""A model folder: `config.yaml`, `model.safetensors` (or shards and their index), `statistics.json`.
 
-Everything that serving needs to act as training did. Tensors are keyed `part.name`; the frozen dynamic
-encoder is never among them. Folders are written under another name and renamed when whole.
+Everything that serving needs to act as training did, and nothing else. Tensors are keyed `part.name`; the
+frozen dynamic encoder is never among them. Folders are written under another name and renamed when whole.
+Checkpoints of other origin are opened by formats/checkpoint.py.
 """
 
 from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,9 +22,18 @@ from stair.data.config import InputConfig
 from stair.errors import StairError
 from stair.models.build import build_model
 from stair.models.config import ModelConfig
+from stair.models.formats.fit import fill
+from stair.models.formats.safetensors_files import (
+    SHARD_BYTES,
+    WEIGHTS,
+    has_weights,
+    open_safetensors,
+    write_safetensors,
+)
+from stair.models.formats.stored import Stored
 from stair.rundir import RunDir, make_folder, write_json, write_whole
 
-CONFIG, WEIGHTS, STATISTICS = "config.yaml", "model.safetensors", "statistics.json"
+CONFIG, STATISTICS = "config.yaml", "statistics.json"
 
 
 @dataclass(frozen=True)
@@ -55,19 +65,26 @@ def part_tensors(model: nn.Module) -> dict[str, Tensor]:
 
 
 def save_model(
-    folder: Path, config: SavedConfig, tensors: Mapping[str, Tensor], statistics: Mapping[str, Any]
+    folder: Path,
+    config: SavedConfig,
+    tensors: Mapping[str, Tensor | Stored],
+    statistics: Mapping[str, Any],
+    *,
+    shard_bytes: int = SHARD_BYTES,
+    told: Callable[[int], None] = lambda written: None,
 ) -> None:
-    """Writes a model folder whole. Raises StairError on a full disk; an older folder is then untouched."""
-    import yaml
-    from safetensors.torch import save_file
+    """Writes a model folder whole, in shards when it is larger than one may be; `told` hears bytes written.
 
+    Raises StairError on a full disk; an older folder is then untouched.
+    """
+    import yaml
+
+    stored = {k: v if isinstance(v, Stored) else Stored.of(v) for k, v in tensors.items()}
     temporary = folder.with_name(f".{folder.name}.partial")
     shutil.rmtree(temporary, ignore_errors=True)
     make_folder(temporary)
     try:
-        save_file(
-            {key: value.detach().cpu().contiguous() for key, value in tensors.items()}, temporary / WEIGHTS
-        )
+        write_safetensors(temporary, stored, shard_bytes=shard_bytes, told=told)
         write_whole(temporary / CONFIG, yaml.safe_dump(settings.dump(config), sort_keys=False))
         write_json(temporary / STATISTICS, dict(statistics))
         shutil.rmtree(folder, ignore_errors=True)
@@ -79,15 +96,25 @@ def save_model(
         raise StairError(f"cannot write model folder {folder}: {error}", hint="is the disk full?") from None
 
 
+def is_model_folder(path: Path) -> bool:
+    """True for a folder that `save_model` wrote."""
+    return (path / CONFIG).exists() and has_weights(path)
+
+
 def find_model(path: Path) -> Path:
     """The model folder meant by `path`: itself, or the newest checkpoint's of a run folder."""
-    if (path / CONFIG).exists() and (path / WEIGHTS).exists():
+    if is_model_folder(path):
         return path
     newest = RunDir(path).latest_checkpoint()
     if newest is not None:
         return newest.model
     if not path.exists():
         raise StairError(f"no model at {path}: it does not exist", hint="give a model folder or a run folder")
+    if path.is_file() or any(path.glob("checkpoints/*.pt")) or has_weights(path):
+        raise StairError(
+            f"{path} is no STAIR model folder",
+            hint=f"tools/convert-checkpoint {path} NEW --to stair, then NEW",
+        )
     raise StairError(
         f"no model at {path}: neither {WEIGHTS} nor a complete checkpoint in it",
         hint="has the training run saved a checkpoint yet?",
@@ -110,36 +137,9 @@ def load_parts(model: nn.Module, path: Path, names: list[str]) -> None:
 
     Raises StairError naming the parts, keys or shapes that do not fit; the model is then unchanged.
     """
-    from safetensors import SafetensorError, safe_open
-
-    file = find_model(path) / WEIGHTS
+    folder = find_model(path)
     parts: dict[str, nn.Module] = model.parts()  # type: ignore[operator]
-    wanted = {f"{name}.{key}": value for name in names for key, value in parts[name].state_dict().items()}
-    try:
-        with safe_open(file, framework="pt") as tensors:
-            present = set(tensors.keys())
-            missing = sorted(set(wanted) - present)
-            if missing:
-                lost = sorted({key.split(".")[0] for key in missing})
-                raise StairError(
-                    f"{file} lacks {len(missing)} tensors of {', '.join(lost)}, first {missing[0]}",
-                    hint="was it saved by another stage or with another model configuration?",
-                )
-            for key, value in wanted.items():
-                found = tuple(tensors.get_slice(key).get_shape())
-                if found != tuple(value.shape):
-                    raise StairError(
-                        f"{file}: {key} has shape {list(found)}, the configuration says {list(value.shape)}",
-                        hint="load it with the model configuration it was trained with",
-                    )
-            for name in names:
-                prefix = f"{name}."
-                state = {
-                    key[len(prefix) :]: tensors.get_tensor(key) for key in wanted if key.startswith(prefix)
-                }
-                parts[name].load_state_dict(state)
-    except (OSError, SafetensorError) as error:
-        raise StairError(f"cannot read {file}: {error}", hint="the file is damaged or incomplete") from None
+    fill(parts, names, open_safetensors(folder), where=str(folder))
 
 
 def load_model(

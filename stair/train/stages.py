@@ -17,7 +17,7 @@ from torch import nn
 from stair.console import say
 from stair.errors import StairError, UsageError
 from stair.models.base import Condition
-from stair.models.saved import WEIGHTS, find_model, load_parts, open_model
+from stair.models.formats.checkpoint import Checkpoint, open_checkpoint
 from stair.train.config import FreezeConfig, TrainConfig
 
 VLM = ("vision_backbone", "projector", "llm_backbone")
@@ -117,36 +117,31 @@ def _last_layer(llm: nn.Module) -> list[nn.Parameter]:
     return [parameter for name, parameter in names.items() if wanted.search(name)]
 
 
-def parts_to_load(stage: Stage, present: Iterable[str], *, direct: bool = False) -> list[str]:
-    """Which parts to take from a model that holds `present`. Raises StairError naming what it lacks.
+def parts_to_load(
+    stage: Stage, present: Iterable[str], *, direct: bool = False, source: str = "this"
+) -> list[str]:
+    """Which parts to take from a model, called `source`, that holds `present`.
 
-    `direct` (stage 2 without a stage 1) asks only for the VLM.
+    `direct` (stage 2 without a stage 1) asks only for the VLM. Raises StairError naming what it lacks.
     """
     found = set(present)
     needed = VLM if direct else stage.needs
     missing = [part for part in needed if part not in found]
     if missing:
-        hint = "name the run folder of a finished stage 1" if stage.name == "stage2" else "name a whole model"
+        hint = "name a whole model"
+        if stage.name == "stage2":
+            hint = "name the run folder of a finished stage 1, or --direct true for a pipeline test"
         raise StairError(
-            f"{stage.name} starts from a model with {', '.join(missing)}, this has none", hint=hint
+            f"{stage.name} starts from a model with {', '.join(missing)}, {source} has none", hint=hint
         )
     return [part for part in (*stage.needs, *stage.takes) if part in found]
 
 
-def parts_in(path: Path) -> set[str]:
-    """The parts that a model folder's weights hold."""
-    from safetensors import SafetensorError, safe_open
-
-    file = find_model(path) / WEIGHTS
-    try:
-        with safe_open(file, framework="pt") as tensors:
-            return {key.split(".")[0] for key in tensors.keys()}  # noqa: SIM118 (no mapping)
-    except (OSError, SafetensorError) as error:
-        raise StairError(f"cannot read {file}: {error}", hint="the file is damaged or incomplete") from None
-
-
 def start_from(model: nn.Module, stage: Stage, config: TrainConfig, *, aloud: bool = True) -> None:
-    """Fills a fresh model with what the stage starts from; says what is unusual about it."""
+    """Fills a fresh model with what the stage starts from, ours or another's; says what is unusual about it.
+
+    See stair/models/formats/checkpoint.py for the forms. Raises StairError when it does not fit.
+    """
     tell = say if aloud else lambda _: None
     if config.direct and stage.name == "stage2":
         tell(
@@ -159,12 +154,28 @@ def start_from(model: nn.Module, stage: Stage, config: TrainConfig, *, aloud: bo
                 hint="--init-from RUN of a finished stage 1, or --direct for a pipeline test",
             )
         return
-    path = Path(config.init_from)
-    earlier = open_model(path).config.stage
-    names = parts_to_load(stage, parts_in(path), direct=config.direct)
-    load_parts(model, path, names)
-    tell(f"{stage.name} starts from {path} ({earlier}): {', '.join(names)}")
+    checkpoint = open_checkpoint(Path(config.init_from))
+    names = parts_to_load(stage, checkpoint.parts, direct=config.direct, source=checkpoint.title)
+    fresh = checkpoint.load(model, names)
+    for line in what_was_taken(stage, checkpoint, names, fresh):
+        tell(line)
+
+
+def what_was_taken(stage: Stage, checkpoint: Checkpoint, names: list[str], fresh: list[str]) -> list[str]:
+    """What to say about a start: the parts taken, the keys that stay fresh, and what may surprise."""
+    earlier = checkpoint.saved.stage if checkpoint.saved else ""
+    lines = [f"{stage.name} starts from {checkpoint.title}: {', '.join(names)}"]
+    new = [part for part in (*stage.needs, *stage.learns) if part not in names]
+    if new and checkpoint.family != "stair":
+        lines.append(f"note: it holds no {', '.join(dict.fromkeys(new))}; they start fresh")
+    if fresh:
+        what = "those of its attention to dynamic tokens"
+        lines.append(f"note: {len(fresh)} tensors of the action head start fresh, {what}")
+    if checkpoint.left:
+        lines.append(f"note: left alone in it: {checkpoint.left_in_short}")
+    lines += [f"note: {remark}" for remark in checkpoint.remarks]
     if stage.name == "stage1" and earlier == "stage2":
-        tell("note: stage1 after stage2 does not train the oformer further")
+        lines.append("note: stage1 after stage2 does not train the oformer further")
     if stage.name == earlier:
-        tell(f"note: this goes on from another {earlier} model with a fresh optimiser")
+        lines.append(f"note: this goes on from another {earlier} model with a fresh optimiser")
+    return lines

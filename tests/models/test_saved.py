@@ -82,3 +82,36 @@ def test_saving_over_an_older_model_leaves_no_rest(folder):
         "statistics.json",
     ]
     assert [path.name for path in folder.parent.iterdir()] == ["model"]
+
+
+def test_a_large_model_is_saved_in_shards_and_acts_bit_for_bit_as_before(tmp_path):
+    torch.manual_seed(0)
+    original = build_model(CONFIG, INPUTS).eval()
+    config = SavedConfig("stage2", CONFIG, INPUTS, 7)
+    save_model(tmp_path / "model", config, part_tensors(original), STATISTICS, shard_bytes=50_000)
+    files = list((tmp_path / "model").glob("*.safetensors"))
+    assert len(files) > 2
+    largest = max(tensor.nbytes for tensor in part_tensors(original).values())
+    assert all(file.stat().st_size < max(50_000, largest) + 20_000 for file in files)
+    loaded, _ = load_model(tmp_path / "model")
+    batch, noise = make_batch(), torch.randn(4, 16, 7)
+    args = (batch.images, batch.token_ids, batch.token_mask, noise)
+    assert torch.equal(original.predict(*args), loaded.predict(*args))
+
+
+def test_a_missing_shard_is_named(tmp_path):
+    model = build_model(CONFIG, INPUTS)
+    config = SavedConfig("stage2", CONFIG, INPUTS, 7)
+    save_model(tmp_path / "model", config, part_tensors(model), STATISTICS, shard_bytes=50_000)
+    sorted((tmp_path / "model").glob("*.safetensors"))[1].unlink()
+    with pytest.raises(StairError, match="lacks model-00002-of-"):
+        load_model(tmp_path / "model")
+
+
+def test_a_checkpoint_of_another_form_is_refused_with_the_way_to_convert_it(tmp_path):
+    (tmp_path / "checkpoints").mkdir()
+    torch.save({"model": {}}, tmp_path / "checkpoints/step-000001-epoch-00-loss=inf.pt")
+    for path in (tmp_path, tmp_path / "checkpoints/step-000001-epoch-00-loss=inf.pt"):
+        with pytest.raises(StairError, match="no STAIR model folder") as caught:
+            load_model(path)
+        assert "convert-checkpoint" in caught.value.hint
