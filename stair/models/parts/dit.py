@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from stair.models.config import HeadConfig
 from stair.models.parts.attention import Mlp, SelfAttention
+from stair.models.parts.flow import Velocity
 
 FREQUENCIES = 256
 
@@ -137,6 +138,26 @@ class ActionModel(nn.Module):
         super().__init__()
         self.net = DiT(config, llm_width, action_dim, chunk)
 
+    def field(
+        self, cognition: Tensor, per_token: Tensor, drops: tuple[Tensor | None, Tensor | None] = (None, None)
+    ) -> Velocity:
+        """The velocity field under the conditions of B samples, which are embedded once.
+
+        `cognition` [B, 1, llm], `per_token` [B, D, llm], `drops` the samples (bool [B]) whose cognition or
+        dynamic tokens are replaced by null tokens. The field takes any number of points per sample.
+        """
+        z = self.net.z_embedder(cognition, drops[0])
+        per = self.net.per_token_embedder(per_token, drops[1])
+
+        def velocity(x: Tensor, time: Tensor) -> Tensor:
+            copies = time.numel() // len(z)
+            answer = self.net(
+                x.flatten(0, -3), time.flatten(), z.repeat(copies, 1, 1), per.repeat(copies, 1, 1)
+            )
+            return answer.reshape(x.shape)
+
+        return velocity
+
     def forward(
         self,
         noisy: Tensor,
@@ -145,12 +166,8 @@ class ActionModel(nn.Module):
         per_token: Tensor,
         drops: tuple[Tensor | None, Tensor | None] = (None, None),
     ) -> Tensor:
-        """Velocities for R draws of each of B samples at once.
+        """Velocities for R draws of each of B samples at once: float32 [R, B, K, 7].
 
-        `noisy` [R, B, K, 7], `time` [R, B], conditions [B, ., llm], `drops` the samples whose cognition or
-        dynamic tokens are replaced by null tokens. Returns float32 [R, B, K, 7].
+        `noisy` [R, B, K, 7], `time` [R, B], the conditions as in `field`.
         """
-        repeats, batch = time.shape
-        z = self.net.z_embedder(cognition, drops[0]).repeat(repeats, 1, 1)
-        per = self.net.per_token_embedder(per_token, drops[1]).repeat(repeats, 1, 1)
-        return self.net(noisy.flatten(0, 1), time.flatten(), z, per).unflatten(0, (repeats, batch))
+        return self.field(cognition, per_token, drops)(noisy, time)
