@@ -55,5 +55,6 @@ lint: .venv/installed ## style, format and types
 bench: .venv/installed ## every benchmark of tools/bench, as JSON lines
 	@OMP_NUM_THREADS=1 $(BIN)/python tools/bench/run.py $(ARGS)
 
-parity: .venv/installed ## our data sets against tensorflow-datasets itself
+parity: .venv/installed ## our data sets against tensorflow-datasets, our models against timm, transformers, diffusers
 	@$(BIN)/python tools/parity.py $(ARGS)
+	@$(BIN)/python tools/model_parity.py

@@ -4,13 +4,15 @@
 
 Writes a data set with our writer (JPEG, and PNG) and one with tfds' writer, and takes the real Bridge
 episodes where they lie; has tfds and our reader read each, and compares every value and every decoded pixel
-of every step, with each other and with what was written. Prints a table; exit code 1 on any difference.
-TensorFlow lives in an environment of its own (tools/tensorflow_venv.py), where this file runs a second time.
+of every step, with each other and with what was written. Then every sample of both pipelines, and the
+augmentations (tools/parity_samples.py). Prints a table; exit code 1 on any difference. TensorFlow lives in an
+environment of its own (tools/tensorflow_venv.py), where this file runs a second time.
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
 import os
 import subprocess
 import sys
@@ -244,14 +246,16 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--tensorflow", default="", help="a Python that has tensorflow-datasets")
     parser.add_argument("--keep", default="", help="folder to leave the data sets in")
     options = parser.parse_args(arguments)
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
     from stair.console import say, show_table
+    from tools import parity_samples
 
     maker = [sys.executable, str(Path(__file__).with_name("tensorflow_venv.py"))]
     python = options.tensorflow or subprocess.check_output(maker, text=True).strip()
 
-    def with_tensorflow(*words: str) -> None:
+    def with_tensorflow(*words: str, script: str = __file__) -> None:
         environment = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": ""}
-        subprocess.run([python, __file__, *words], check=True, stdout=sys.stderr, env=environment)
+        subprocess.run([python, script, *words], check=True, stdout=sys.stderr, env=environment)
 
     rows: list[list[Any]] = []
     with tempfile.TemporaryDirectory() as temporary:
@@ -278,6 +282,9 @@ def main(arguments: list[str]) -> int:
                 meant = written_episodes(theirs)
                 meant = meant if "PNG" in case else without_images(meant)
                 rows += compare(f"{case}: tfds and what was meant", theirs, meant)
+        say("samples of both readers, and augmentations")
+        samples = functools.partial(with_tensorflow, script=parity_samples.__file__)
+        rows += parity_samples.compare_samples(work, bridge if bridge.is_dir() else None, samples)
     show_table("parity with tensorflow-datasets", ["case", "value", "episodes", "steps", "differing"], rows)
     differing = sum(1 for row in rows if row[-1] != 0)
     say(f"{len(rows) - differing} of {len(rows)} values equal at every step")

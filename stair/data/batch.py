@@ -18,6 +18,7 @@ def collate(samples: Sequence[Sample], pad_id: int) -> Batch:
     """A Batch of samples that were made one by one; clips only when every sample has one."""
     token_ids, token_mask = pad_prompts([s.token_ids for s in samples], pad_id)
     clips = [s.clip for s in samples if s.clip is not None]
+    tokens = [s.dynamic_tokens for s in samples if s.dynamic_tokens is not None]
     return Batch(
         images=_stacked([s.image for s in samples]),
         clips=_stacked(clips) if len(clips) == len(samples) else None,
@@ -28,6 +29,7 @@ def collate(samples: Sequence[Sample], pad_id: int) -> Batch:
         proprio=_stacked([s.proprio for s in samples]),
         waypoints=_stacked([s.waypoints for s in samples]),
         positions=torch.tensor([s.position for s in samples]),
+        dynamic_tokens=_stacked(tokens) if len(tokens) == len(samples) else None,
     )
 
 
@@ -42,6 +44,7 @@ def row_of(batch: Batch, row: int) -> Sample:
         proprio=batch.proprio[row].numpy(),
         waypoints=batch.waypoints[row].numpy(),
         position=int(batch.positions[row]),
+        dynamic_tokens=None if batch.dynamic_tokens is None else batch.dynamic_tokens[row].numpy(),
     )
 
 

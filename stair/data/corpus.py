@@ -8,71 +8,28 @@ sample and its augmentation, so neither ranks, workers nor a resumed run can see
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
 
+from stair.data.augment import MIRRORED_ACTION, MIRRORED_POSITION, Look, draw_looks, mirror_rows
 from stair.data.batch import row_of
-from stair.data.chunks import WAYPOINTS, clip_rows, gripper_events, take_chunks, waypoint_rows
-from stair.data.config import DataConfig, ImageConfig, InputConfig, clip_offsets
-from stair.data.frames import FrameReader
-from stair.data.index import Index, open_index
+from stair.data.chunks import WAYPOINTS, clip_rows, take_chunks, waypoint_rows
+from stair.data.config import DataConfig, ImageConfig, InputConfig, refuse_contradictions
+from stair.data.index import open_index
 from stair.data.language import Tokenizer, load_tokenizer, pad_prompts, prompt_ids
-from stair.data.mixtures import mixture_of
-from stair.data.order import Order, held_out_episodes
+from stair.data.lerobot_find import find_lerobot
+from stair.data.mixtures import MIXTURES, mixture_of, refuse_unreadable
+from stair.data.order import Order
+from stair.data.part import Part, Places
 from stair.data.sample import Batch, Sample
-from stair.data.standardize import standard_of
-from stair.data.statistics import Statistics, compute_statistics
-from stair.data.transforms import (
-    MIRRORED_ACTION,
-    MIRRORED_POSITION,
-    Look,
-    change_tones,
-    decode_image,
-    draw_looks,
-    mirror_rows,
-    normalize,
-    resize,
-)
-from stair.errors import StairError, UsageError
+from stair.data.standardize import STANDARDS, pose_of
+from stair.data.statistics import Statistics
+from stair.data.tokens import open_tokens
+from stair.data.transforms import decode_image, normalize, resize
+from stair.errors import StairError
 
 XYZ = slice(0, 3)
-
-
-class Part:
-    """One data set of the mixture: its index, and which episodes this corpus sees."""
-
-    def __init__(self, index: Index, *, share: float, held_out: bool) -> None:
-        self.index = index
-        self.relative = standard_of(index.dataset).action_mask
-        self.statistics = compute_statistics(index.actions, index.proprio, self.relative, index.episodes)
-        self.events = gripper_events(index.actions[:, 6], index.starts)
-        self.reader = FrameReader(index.files)
-        self.chosen = np.flatnonzero(held_out_episodes(index.numbers, share) == held_out)
-        """Numbers of the episodes that are seen."""
-        self.ends = np.cumsum(np.diff(index.starts)[self.chosen])
-        self.prompts: dict[int, np.ndarray] = {}
-
-    def __len__(self) -> int:
-        return int(self.ends[-1]) if len(self.ends) else 0
-
-    def places(self, samples: np.ndarray) -> Places:
-        """Where sample numbers (int64 [B], below len) lie in the index."""
-        nth = np.searchsorted(self.ends, samples, side="right")
-        episodes = self.chosen[nth]
-        firsts, lasts = self.index.starts[episodes], self.index.starts[episodes + 1] - 1
-        return Places(episodes, firsts, lasts, lasts + 1 - (self.ends[nth] - samples))
-
-
-@dataclass(frozen=True)
-class Places:
-    """Rows of an index, int64 [B] each."""
-
-    episodes: np.ndarray
-    firsts: np.ndarray
-    lasts: np.ndarray
-    steps: np.ndarray
 
 
 class Corpus:
@@ -81,10 +38,11 @@ class Corpus:
     def __init__(self, parts: Sequence[Part], order: Order, data: DataConfig, inputs: InputConfig) -> None:
         self.parts, self.order, self.data, self.inputs = parts, order, data, inputs
         self.tokenizer: Tokenizer = load_tokenizer(inputs.language)
-        self.offsets = clip_offsets(inputs.clip)
         self.clip_image = ImageConfig(inputs.clip.image_size, inputs.image.resize)
+        self.tokens = parts[0].tokens
+        """Not None: batches hold cached dynamic tokens instead of clips."""
         self.statistics: dict[str, Statistics] = {part.index.dataset: part.statistics for part in parts}
-        """By data set; taken over all episodes of the split, held out or not."""
+        """By data set: what actions are normalised with, see `data.statistics`."""
 
     @staticmethod
     def open(data: DataConfig, inputs: InputConfig, held_out: bool = False) -> Corpus:
@@ -93,22 +51,34 @@ class Corpus:
         held_out: the share `data.held_out` of the episodes instead of the rest. Raises StairError for
         missing or broken data, UsageError for unknown names or when nothing is left to see.
         """
-        if not 0 <= data.held_out < 1:
-            raise UsageError(f"data.held_out is {data.held_out}", hint="a share, 0 <= held_out < 1")
-        mixture = mixture_of(data.mixture)
+        refuse_contradictions(data, inputs)
+        if data.reader == "tf":
+            from stair.data.tf_reader import require_tensorflow
+
+            require_tensorflow(data)
+        alone = data.mixture not in MIXTURES and find_lerobot(data.root, data.mixture, data.format)
+        mixture = ((data.mixture, 1.0),) if alone else mixture_of(data.mixture)
+        names = [name for name, _ in mixture]
+        readable = [n for n in names if n in STANDARDS or find_lerobot(data.root, n, data.format)]
+        refuse_unreadable(data.mixture, mixture, readable)
         indices = [
-            open_index(data.root, name, data.split, skip_corrupt=data.skip_corrupt) for name, _ in mixture
+            open_index(
+                data.root,
+                name,
+                data.split,
+                skip_corrupt=data.skip_corrupt,
+                format=data.format,
+                lerobot=data.lerobot,
+            )
+            for name in names
         ]
-        parts = [Part(index, share=data.held_out, held_out=held_out) for index in indices]
-        for part in parts:
-            if not len(part):
-                which = "held out" if held_out else "left to train on"
-                raise UsageError(
-                    f"no episode of {part.index.dataset} is {which}: "
-                    f"data.held_out is {data.held_out} of {part.index.episodes}",
-                    hint="a larger or smaller data.held_out",
-                )
-        order = Order([len(part) for part in parts], [weight for _, weight in mixture], data.seed)
+        tokens = open_tokens(data, inputs, indices)
+        parts = [
+            Part(index, data, inputs, held_out=held_out, tokens=cached)
+            for index, cached in zip(indices, tokens, strict=True)
+        ]
+        weights = [weight for _, weight in mixture]
+        order = Order([len(part) for part in parts], weights, data.seed, data.balance)
         return Corpus(parts, order, data, inputs)
 
     def __len__(self) -> int:
@@ -122,9 +92,12 @@ class Corpus:
     def batch(self, positions: np.ndarray, *, with_clips: bool = True) -> Batch:
         """The samples at positions int64 [B]. Raises StairError when a frame cannot be read."""
         size, (chunk, dim) = len(positions), (self.inputs.action.chunk, self.inputs.action.dim)
-        looks = draw_looks(self.data.augment, self.data.seed, positions)
-        offsets = self.offsets if with_clips else ()
-        pictures = Pictures(size, self.inputs.image, self.clip_image, len(offsets))
+        looks = draw_looks(self.data.augment, self.data.seed, positions, self.inputs.image.crop)
+        dynamic_tokens = None
+        if with_clips and self.tokens is not None:
+            with_clips, dynamic_tokens = False, np.empty((size, *self.tokens.shape), np.float32)
+        frames = self.inputs.clip.frames if with_clips else 0
+        pictures = Pictures(size, self.inputs.image, self.clip_image, frames)
         actions = np.empty((size, chunk, dim), np.float32)
         mask = np.empty((size, chunk), bool)
         proprio = np.empty((size, dim), np.float32)
@@ -138,13 +111,16 @@ class Corpus:
             mirrored = np.array([looks[row].mirror for row in rows])
             actions[rows], mask[rows] = self._actions(part, places, mirrored)
             proprio[rows], waypoints[rows] = self._states(part, places, mirrored)
+            if dynamic_tokens is not None and part.tokens is not None:
+                dynamic_tokens[rows] = part.tokens.read(places.steps)
+            offsets = part.offsets[:frames]
             clips = clip_rows(places.steps, places.firsts, places.lasts, offsets).tolist()
             for nth, row in enumerate(rows.tolist()):
                 prompts[row] = self._prompt(part, int(places.episodes[nth]))
                 pictures.take(row, part, int(places.steps[nth]), clips[nth])
-        images, all_clips = pictures.finish(
-            looks, moving=self.data.augment.shift > 0 or self.data.augment.mirror
-        )
+        augment = self.data.augment
+        changing = augment != augment.still() or self.inputs.image.crop < 1
+        images, all_clips = pictures.finish(looks, changing=changing, with_clips=augment.clip)
         token_ids, token_mask = pad_prompts(prompts, self.tokenizer.pad_id)
         return Batch(
             images=images,
@@ -156,21 +132,22 @@ class Corpus:
             proprio=torch.from_numpy(proprio),
             waypoints=torch.from_numpy(waypoints),
             positions=torch.from_numpy(np.array(positions, np.int64)),
+            dynamic_tokens=None if dynamic_tokens is None else torch.from_numpy(dynamic_tokens),
         )
 
     def _actions(self, part: Part, places: Places, mirrored: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         taken, mask = take_chunks(
-            part.index.actions, places.steps, places.lasts, self.inputs.action.chunk, part.relative
+            part.actions, places.steps, places.lasts, self.inputs.action.chunk, part.relative
         )
         return normalize(mirror_rows(taken, MIRRORED_ACTION, mirrored), part.statistics.action), mask
 
     def _states(self, part: Part, places: Places, mirrored: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        moments = part.statistics.proprio
-        proprio = mirror_rows(part.index.proprio[places.steps], MIRRORED_ACTION, mirrored)
+        dataset, recorded = part.index.dataset, part.index.proprio
+        pose = mirror_rows(pose_of(dataset, recorded[places.steps]), MIRRORED_ACTION, mirrored)
         rows = waypoint_rows(part.events, places.steps, places.lasts)
-        points = mirror_rows(part.index.proprio[rows][..., XYZ], MIRRORED_POSITION, mirrored)
-        waypoints = np.where(rows[..., None] < 0, np.float32(np.nan), normalize(points, moments, XYZ))
-        return normalize(proprio, moments), waypoints
+        points = mirror_rows(recorded[rows][..., XYZ], MIRRORED_POSITION, mirrored)
+        waypoints = np.where(rows[..., None] < 0, np.float32(np.nan), normalize(points, part.pose, XYZ))
+        return normalize(pose, part.pose), waypoints
 
     def _prompt(self, part: Part, episode: int) -> np.ndarray:
         words = int(part.index.words[episode])
@@ -192,44 +169,49 @@ class Pictures:
         """Fills one row from the frame at `step` and those at the rows `clip`."""
         now: np.ndarray | None = None
         filled: dict[int, int] = {}
+        part.reader.expect(part.index.frames[[step, *clip]])
         for nth, frame in enumerate(clip):
             target = self.clip_pixels[row, nth]
             if frame in filled:  # beyond the episode's ends frames repeat
                 target[:] = self.clip_pixels[row, filled[frame]]
                 continue
-            pixels = _decode(part, frame, target)
+            pixels = decode_frame(part, frame, target)
             if pixels is not target:
                 target[:] = resize(pixels, self.clip)
             filled[frame] = nth
             if frame == step:
                 now = pixels
-        now = _decode(part, step) if now is None else now
+        now = decode_frame(part, step) if now is None else now
         self.image_pixels[row] = resize(now, self.image).transpose(2, 0, 1)
 
-    def finish(self, looks: Sequence[Look], *, moving: bool) -> tuple[torch.Tensor, torch.Tensor]:
-        """Images uint8 [B, 3, S, S] and clips [B, T, 3, C, C], each row with its look. Unless any may be
-        `moving`, clips have the channels last in memory: copying them costs as much as decoding a frame."""
-        images = torch.from_numpy(self.image_pixels)
-        clips = torch.from_numpy(self.clip_pixels).permute(0, 1, 4, 2, 3)
-        if moving:
-            clips = clips.contiguous()  # rows of pixels are mirrored far faster than pixels of three
-            for stacks in (images.numpy(), clips.numpy()):
+    def finish(
+        self, looks: Sequence[Look], *, changing: bool, with_clips: bool
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Images uint8 [B, 3, S, S] and clips [B, T, 3, C, C], each row with its look, the clips only
+        `with_clips`. Unless looks may be `changing` anything, clips have the channels last in memory: copying
+        them costs as much as decoding a frame."""
+        images, clips = self.image_pixels, self.clip_pixels.transpose(0, 1, 4, 2, 3)
+        if changing:
+            if with_clips:
+                clips = np.ascontiguousarray(clips)  # rows of pixels change far faster than pixels of three
+            for stack in (images, clips) if with_clips else (images,):
                 for row, look in enumerate(looks):
                     if look.moves:
-                        stacks[row] = look.place(stacks[row])
-        if any(look.recolours for look in looks):
-            means = images.flatten(1).sum(1, dtype=torch.int64) / images[0].numel()
-            tones = [
-                torch.tensor([getattr(look, name) for look in looks]) for name in ("brightness", "contrast")
-            ]
-            images, clips = (change_tones(stack, means, *tones) for stack in (images, clips))
-        return images, clips
+                        stack[row] = look.place(stack[row])
+                    if look.crops or look.recolours:
+                        stack[row] = look.restyle(stack[row])
+        return torch.from_numpy(images), torch.from_numpy(clips)
 
 
-def _decode(part: Part, row: int, into: np.ndarray | None = None) -> np.ndarray:
+def decode_frame(part: Part, row: int, into: np.ndarray | None = None) -> np.ndarray:
+    """uint8 [H, W, 3]: the image of one row, in `into` where it fits (see decode_image)."""
     file, offset, length = part.index.frames[row].tolist()
     try:
-        return decode_image(part.reader.read(file, offset, length), into)
+        found = part.reader.read(file, offset, length)
+        return decode_image(found, into) if isinstance(found, bytes) else found
     except StairError as error:
-        place = f"{part.index.files[file]}: image at byte {offset}"
+        kind = part.index.storage.kind
+        if kind == "video":
+            raise  # names file and frame already
+        place = f"{part.index.files[file]}: image at {'byte' if kind == 'bytes' else 'row'} {offset}"
         raise StairError(f"{place}: {error.what}", hint=error.hint) from None

@@ -13,19 +13,23 @@ import fcntl
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
 from stair.console import Progress, say
+from stair.data.config import LeRobotConfig
+from stair.data.lerobot_find import Format, find_lerobot
 from stair.data.rlds import RawEpisode, RldsFolder
 from stair.data.sample import Episode
-from stair.data.standardize import dataset_folder, standard_of
+from stair.data.standardize import dataset_folder, refuse_infinite, standard_of, standardize
+from stair.data.statistics import Statistics, compute_statistics
 from stair.errors import StairError
 
-FORMAT = 1
+FORMAT = 3
 """Counted up when the arrays or a standardisation change their meaning."""
 
 
@@ -38,7 +42,20 @@ class Dropped:
     too_short: int = 0
     """Nothing remains after standardisation."""
     corrupt: int = 0
-    """Broken or missing records, left out because of `skip_corrupt`."""
+    """Broken or missing records, or numbers and words that cannot be meant; left out because of
+    `skip_corrupt`."""
+
+
+@dataclass(frozen=True)
+class Storage:
+    """How the frames of an index lie in its files."""
+
+    kind: Literal["bytes", "video", "column"] = "bytes"
+    """bytes: an encoded image at an offset. video: a frame of a video. column: a row of a table."""
+    fps: float = 0.0
+    """Of the videos."""
+    column: str = ""
+    """Of the tables."""
 
 
 @dataclass(frozen=True)
@@ -50,9 +67,10 @@ class Index:
     actions: np.ndarray
     """float32 [M, 7]: physical"""
     proprio: np.ndarray
-    """float32 [M, 7]: physical"""
+    """float32 [M, S]: physical; a pose of 7, or what `Standard.pose` makes one of"""
     frames: np.ndarray
-    """int64 [M, 3]: number of the file, byte offset and length of the primary camera's image"""
+    """int64 [M, 3]: number of the file, byte offset and length of the primary camera's image; for videos
+    the frame's number and how many the file has, for tables the row and 0"""
     starts: np.ndarray
     """int64 [E + 1]: episode e is rows starts[e] ... starts[e + 1] - 1"""
     records: np.ndarray
@@ -61,6 +79,9 @@ class Index:
     """int32 [E]: number of the instruction"""
     instructions: tuple[str, ...]
     dropped: Dropped
+    storage: Storage = Storage()
+    everything: Statistics | None = None
+    """Of all episodes of the files, described or not, as OpenVLA takes them; RLDS only."""
 
     @property
     def episodes(self) -> int:
@@ -68,7 +89,10 @@ class Index:
 
     @property
     def numbers(self) -> np.ndarray:
-        """int64 [E]: when each episode was written, as RldsWriter deals them out to its shards in turn."""
+        """int64 [E]: when each episode was written, as RldsWriter deals them out to its shards in turn;
+        LeRobot says it."""
+        if self.storage.kind != "bytes":
+            return self.records[:, 1]
         return self.records[:, 1] * len(self.files) + self.records[:, 0]
 
     def __len__(self) -> int:
@@ -83,29 +107,54 @@ class Index:
         return Episode(self.dataset, key, self.actions[rows], self.proprio[rows], words, self.frames[rows])
 
 
-def open_index(root: Path | str, dataset: str, split: str, *, skip_corrupt: bool = False) -> Index:
-    """The index of ROOT/DATASET/VERSION, from its cache when the files are still the same.
+def open_index(
+    root: Path | str,
+    dataset: str,
+    split: str,
+    *,
+    skip_corrupt: bool = False,
+    format: Format = "auto",
+    lerobot: LeRobotConfig | None = None,
+) -> Index:
+    """The index of a data set below ROOT, from its cache when the files are still the same.
 
     Several processes that come at once build it once, where the file system can lock. Raises StairError
     for missing folders and, unless `skip_corrupt`, broken records; what was skipped is said on stderr.
     """
+    if (place := find_lerobot(root, dataset, format)) is not None:
+        from stair.data.lerobot_index import LeRobotSource  # needs pyarrow
+
+        source = LeRobotSource.open(place, dataset, split, lerobot or LeRobotConfig(), skip_corrupt)
+        return kept_index(place, dataset, split, source.key, source.build)
     folder = RldsFolder.open(dataset_folder(root, dataset))
     key = _key(folder, dataset, split, skip_corrupt)
-    for cache in _cache_files(folder.folder, dataset, split):
-        if (index := _load(cache, key, folder, dataset, split)) is not None:
+    return kept_index(
+        folder.folder,
+        dataset,
+        split,
+        key,
+        lambda: build_index(folder, dataset, split, skip_corrupt=skip_corrupt),
+    )
+
+
+def kept_index(folder: Path, dataset: str, split: str, key: str, build: Callable[[], Index]) -> Index:
+    """The index that is kept for FOLDER under `key`, else what `build` makes, kept from then on."""
+    for cache in _cache_files(folder, dataset, split):
+        if (index := _load(cache, key, folder, dataset)) is not None:
             return _told(index)
-    for cache in _cache_files(folder.folder, dataset, split):
+    for cache in _cache_files(folder, dataset, split):
         with contextlib.suppress(OSError), _locked(cache):
-            index = _load(cache, key, folder, dataset, split)
+            index = _load(cache, key, folder, dataset)
             if index is None:
-                index = build_index(folder, dataset, split, skip_corrupt=skip_corrupt)
-                _save(cache, key, index)
+                index = build()
+                _save(cache, key, folder, index)
             return _told(index)
-    return _told(build_index(folder, dataset, split, skip_corrupt=skip_corrupt))
+    return _told(build())
 
 
 def build_index(folder: RldsFolder, dataset: str, split: str, *, skip_corrupt: bool = False) -> Index:
-    """Reads every record of the split once."""
+    """Reads every record of the split once. Raises StairError naming file and record of an episode that is
+    broken, or whose numbers or words cannot be meant, unless `skip_corrupt`."""
     standard = standard_of(dataset)
     shards = folder.shards(split)
     corrupt: list[int] = []
@@ -114,46 +163,87 @@ def build_index(folder: RldsFolder, dataset: str, split: str, *, skip_corrupt: b
         say(f"skipped: {fault.what} ({episodes} episodes lost)")
         corrupt.append(episodes)
 
-    columns: dict[str, list[np.ndarray]] = {"actions": [], "proprio": [], "frames": []}
+    kept, unlabelled = _Rows(), _Rows()
     records, words = [], []
     instructions: dict[str, int] = {}
-    unlabelled = too_short = 0
+    too_short = 0
     progress = Progress(f"indexing {dataset} {split}", sum(shard.episodes for shard in shards))
     for seen, raw in enumerate(folder.episodes(split, on_corrupt=skip if skip_corrupt else None), 1):
         progress.update(seen)
         try:
-            standardized = standard.apply(raw)
-            count = len(standardized.actions)
-            frames = _frames(raw, standard.image, standardized.first, count)
+            found = standardize(raw, standard)
+            count = len(found.actions)
+            refuse_infinite(found.actions, found.proprio)
+            frames = _frames(raw, standard.image, found.first, count)
         except StairError as error:
             place = f"{shards[raw.shard].path}: record {raw.number}"
-            raise StairError(f"{place}: {error.what}", hint=error.hint) from None
-        if not standardized.instruction:
-            unlabelled += 1
-        elif not count:
+            fault = StairError(f"{place}: {error.what}", hint=error.hint)
+            if not skip_corrupt:
+                raise fault from None
+            skip(fault, 1)
+            continue
+        if not count:
             too_short += 1
+        elif not found.instruction:
+            unlabelled.add(found.actions, found.proprio, frames)
         else:
-            columns["actions"].append(standardized.actions)
-            columns["proprio"].append(standardized.proprio)
-            columns["frames"].append(frames)
+            kept.add(found.actions, found.proprio, frames)
             records.append((raw.shard, raw.number))
-            words.append(instructions.setdefault(standardized.instruction, len(instructions)))
+            words.append(instructions.setdefault(found.instruction, len(instructions)))
     if not words:
         raise StairError(
             f"{folder.folder}: split '{split}' has no usable episode",
-            hint=f"{unlabelled} have no instruction, {too_short} are too short",
+            hint=f"{len(unlabelled.lengths)} have no instruction, {too_short} are too short",
         )
-    lengths = [len(actions) for actions in columns["actions"]]
+    actions, proprio, frames = kept.arrays()
+    all_actions, all_proprio = actions, proprio
+    if unlabelled.lengths:
+        more_actions, more_proprio, _ = unlabelled.arrays()
+        all_actions = np.concatenate([actions, more_actions])
+        all_proprio = np.concatenate([proprio, more_proprio])
+    described = len(words) + len(unlabelled.lengths)
     return Index(
         dataset=dataset,
         files=tuple(str(shard.path) for shard in shards),
-        **{name: np.concatenate(parts) for name, parts in columns.items()},
-        starts=np.concatenate([[0], np.cumsum(lengths)]),
+        actions=actions,
+        proprio=proprio,
+        frames=frames,
+        starts=np.concatenate([[0], np.cumsum(kept.lengths)]),
         records=np.array(records, np.int64),
         words=np.array(words, np.int32),
         instructions=tuple(instructions),
-        dropped=Dropped(unlabelled, too_short, sum(corrupt)),
+        dropped=Dropped(len(unlabelled.lengths), too_short, sum(corrupt)),
+        everything=compute_statistics(all_actions, all_proprio, standard.action_mask, described + too_short),
     )
+
+
+class _Rows:
+    """Actions, proprio and frames of many episodes; they grow in place, so that millions of steps are never
+    held twice."""
+
+    def __init__(self) -> None:
+        self.lengths: list[int] = []
+        self.widths: tuple[int, ...] = ()
+        self.buffers = (bytearray(), bytearray(), bytearray())
+
+    def add(self, *columns: np.ndarray) -> None:
+        """One episode: actions and proprio float32, frames int64, [N, ...] each."""
+        self.lengths.append(len(columns[0]))
+        self.widths = tuple(column.shape[1] for column in columns)
+        for buffer, column, kind in zip(
+            self.buffers, columns, (np.float32, np.float32, np.int64), strict=True
+        ):
+            buffer += np.ascontiguousarray(column, kind).data
+
+    def arrays(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """All rows; there must be some."""
+        actions, proprio, frames = (
+            np.frombuffer(buffer, kind).reshape(-1, width)
+            for buffer, kind, width in zip(
+                self.buffers, (np.float32, np.float32, np.int64), self.widths, strict=True
+            )
+        )
+        return actions, proprio, frames
 
 
 def _frames(raw: RawEpisode, image: str, first: int, count: int) -> np.ndarray:
@@ -204,10 +294,17 @@ def _locked(cache: Path) -> Iterator[None]:
         yield
 
 
-def _save(cache: Path, key: str, index: Index) -> None:
+def _save(cache: Path, key: str, folder: Path, index: Index) -> None:
     """Written whole, then renamed; a full disk leaves no half file and costs only the cache."""
     partial = cache.with_name(f".{cache.name}.{os.getpid()}")
-    about = {"key": key, "instructions": index.instructions, "dropped": vars(index.dropped)}
+    about = {
+        "key": key,
+        "files": [os.path.relpath(file, folder) for file in index.files],
+        "instructions": index.instructions,
+        "dropped": vars(index.dropped),
+        "storage": vars(index.storage),
+        "everything": index.everything and index.everything.to_json(),
+    }
     names = ("actions", "proprio", "frames", "starts", "records", "words")
     try:
         with open(partial, "wb") as file:
@@ -219,7 +316,7 @@ def _save(cache: Path, key: str, index: Index) -> None:
         say(f"could not keep the index at {cache}: {error.strerror}")
 
 
-def _load(cache: Path, key: str, folder: RldsFolder, dataset: str, split: str) -> Index | None:
+def _load(cache: Path, key: str, folder: Path, dataset: str) -> Index | None:
     """The cached index, or None when there is none for these files."""
     try:
         with np.load(cache, allow_pickle=False) as stored:
@@ -229,10 +326,12 @@ def _load(cache: Path, key: str, folder: RldsFolder, dataset: str, split: str) -
             arrays = {name: stored[name] for name in stored.files if name != "about"}
             return Index(
                 dataset=dataset,
-                files=tuple(str(shard.path) for shard in folder.shards(split)),
+                files=tuple(str(folder / file) for file in about["files"]),
                 **arrays,
                 instructions=tuple(about["instructions"]),
                 dropped=Dropped(**about["dropped"]),
+                storage=Storage(**about["storage"]),
+                everything=about["everything"] and Statistics.from_json(about["everything"]),
             )
     except FileNotFoundError:
         return None

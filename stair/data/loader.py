@@ -57,7 +57,7 @@ class Loader:
         self.waited_s = 0.0
 
     def __iter__(self) -> Iterator[Batch]:
-        source = self._in_workers() if self.workers else map(self.steps.__getitem__, _From(self.start_step))
+        source = self._source()
         try:
             while True:
                 asked = time.perf_counter()
@@ -76,6 +76,17 @@ class Loader:
             ) from None
         finally:
             del source  # ends the workers even while somebody keeps the error's traceback
+
+    def _source(self) -> Iterator[Batch | _Failure]:
+        if self.corpus.data.reader == "tf":
+            from stair.data.tf_reader import tf_batches
+
+            return tf_batches(
+                self.corpus, self.steps.size, self.steps.rank, self.start_step, self.steps.with_clips
+            )
+        if self.workers:
+            return self._in_workers()
+        return map(self.steps.__getitem__, _From(self.start_step))
 
     def _in_workers(self) -> Iterator[Batch | _Failure]:
         loader = DataLoader(
@@ -129,7 +140,11 @@ def _pack(batch: Any) -> Any:
     its content; so only pictures travel that way, and the rest in the message."""
     if isinstance(batch, _Failure):
         return batch
-    rest = {name: value.numpy() for name, value in vars(batch).items() if name not in ("images", "clips")}
+    rest = {
+        name: value.numpy()
+        for name, value in vars(batch).items()
+        if name not in ("images", "clips") and value is not None
+    }
     return batch.images, batch.clips, rest
 
 

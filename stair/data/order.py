@@ -9,9 +9,11 @@ they fall inside (cycle walking, Black & Rogaway 2002), which leaves a permutati
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 
+Balance = Literal["openvla", "starvla"]
 ROUNDS = 6
 
 
@@ -70,9 +72,11 @@ class Order:
     before any of its samples comes again, over epochs of its own.
     """
 
-    def __init__(self, sizes: Sequence[int], weights: Sequence[float], seed: int) -> None:
+    def __init__(
+        self, sizes: Sequence[int], weights: Sequence[float], seed: int, balance: Balance = "openvla"
+    ) -> None:
         self.sizes = np.array(sizes, np.int64)
-        self.counts = epoch_counts(sizes, weights)
+        self.counts = epoch_counts(sizes, weights, balance)
         self.ends = np.cumsum(self.counts)
         self.length = int(self.ends[-1])
         self.seed = seed
@@ -106,14 +110,28 @@ class Order:
         return result
 
 
-def epoch_counts(sizes: Sequence[int], weights: Sequence[float]) -> np.ndarray:
+def mixture_shares(
+    sizes: Sequence[int], weights: Sequence[float], balance: Balance = "openvla"
+) -> np.ndarray:
+    """How likely a sample of each data set is, float64, sum 1.
+
+    openvla: weights times sizes (`make_interleaved_dataset`, balance_weights); bridge_rt_1 is 36 : 64.
+    starvla: weights as they stand; bridge_rt_1 is half and half.
+    """
+    shares = np.array(weights, np.float64)
+    if balance == "openvla":
+        shares *= np.array(sizes, np.float64)
+    return shares / shares.sum()
+
+
+def epoch_counts(sizes: Sequence[int], weights: Sequence[float], balance: Balance = "openvla") -> np.ndarray:
     """How many samples of each data set an epoch holds, int64.
 
-    Weights are multiplied by the sizes; the epoch is as long as it takes until every data set whose weight
-    is 1 has been seen whole (OpenVLA's `make_interleaved_dataset`). bridge_rt_1 has 5,921,863.
+    An epoch is as long as it takes until every data set whose weight is 1 has been seen whole, as OpenVLA
+    and StarVLA count it; without such a one, where OpenVLA fails, until every data set has. bridge_rt_1 has
+    5,921,863 with OpenVLA's balance.
     """
-    shares = np.array(sizes, np.float64) * np.array(weights, np.float64)
-    shares /= shares.sum()
+    shares = mixture_shares(sizes, weights, balance)
     lengths = [
         size / share for size, share, weight in zip(sizes, shares, weights, strict=True) if weight == 1.0
     ]

@@ -38,6 +38,8 @@ class Features:
     steps: Mapping[str, Feature]
     metadata: Mapping[str, Feature] = field(default_factory=dict)
     """Of the episode, under `episode_metadata`."""
+    episode: Mapping[str, Feature] = field(default_factory=dict)
+    """Of the episode, beside its steps: Fractal's `aspects/success`, `attributes/env_name`, ..."""
 
 
 def tensor(*shape: int, dtype: str = "float32", description: str = "") -> Feature:
@@ -84,12 +86,51 @@ def manipulation_features(
     return Features(steps, metadata)
 
 
+ASPECTS = ("already_success", "feasible", "has_aspects", "success", "undesirable")
+ATTRIBUTES = ("collection_mode", "data_type", "env", "location", "objects_family", "task_family")
+POINTS = {
+    "base_pose_tool_reached": (7,),
+    "gripper_closed": (1,),
+    "gripper_closedness_commanded": (1,),
+    "height_to_bottom": (1,),
+    "natural_language_embedding": (512,),
+    "orientation_box": (2, 3),
+    "orientation_start": (4,),
+    "robot_orientation_positions_box": (3, 3),
+    "rotation_delta_to_go": (3,),
+    "src_rotation": (4,),
+    "vector_to_go": (3,),
+    "workspace_bounds": (3, 3),
+}
+COMMANDS = {
+    "base_displacement_vector": (2,),
+    "base_displacement_vertical_rotation": (1,),
+    "gripper_closedness_action": (1,),
+    "rotation_delta": (3,),
+    "world_vector": (3,),
+}
+
+
+def fractal_features(height: int = 256, width: int = 320) -> Features:
+    """All of `fractal20220817_data` 0.1.0 (RT-1), as TFDS documents it."""
+    steps = {f"observation/{name}": tensor(*shape) for name, shape in POINTS.items()}
+    steps |= {"observation/image": image(height, width), "observation/natural_language_instruction": text()}
+    steps |= {f"action/{name}": tensor(*shape) for name, shape in COMMANDS.items()}
+    steps |= {"action/terminate_episode": tensor(3, dtype="int32"), "reward": tensor()}
+    steps |= {name: tensor(dtype="bool") for name in ("is_first", "is_last", "is_terminal")}
+    episode = {f"aspects/{name}": tensor(dtype="bool") for name in ASPECTS}
+    for name in ATTRIBUTES:
+        episode |= {f"attributes/{name}": tensor(dtype="int64"), f"attributes/{name}_name": text()}
+    return Features(steps, episode=episode)
+
+
 def features_tree(features: Features, image_encoding: str) -> dict[str, Any]:
     """The content of features.json."""
     steps = {"feature": _dict_tree(features.steps, image_encoding), "length": "-1"}
     members: dict[str, Any] = {"steps": {"pythonClassName": STEPS_CLASS, "sequence": steps}}
     if features.metadata:
         members["episode_metadata"] = _dict_tree(features.metadata, image_encoding)
+    members |= _dict_tree(features.episode, image_encoding)["featuresDict"]["features"]
     return {"pythonClassName": DICT_CLASS, "featuresDict": {"features": members}}
 
 
@@ -127,12 +168,16 @@ def read_features_tree(tree: Mapping[str, Any]) -> Features:
         members = tree["featuresDict"]["features"]
         steps = _flatten(members["steps"]["sequence"]["feature"], "")
         metadata = _flatten(members["episode_metadata"], "") if "episode_metadata" in members else {}
+        episode: dict[str, Feature] = {}
+        for name, member in members.items():
+            if name not in ("steps", "episode_metadata"):
+                episode |= _flatten(member, name)
     except (KeyError, TypeError) as error:
         raise StairError(
             f"features.json describes no RLDS episodes: {error!r} is missing",
             hint="a data set of episodes has `steps`, each with its features",
         ) from None
-    return Features(steps, metadata)
+    return Features(steps, metadata, episode)
 
 
 def _flatten(tree: Mapping[str, Any], prefix: str) -> dict[str, Feature]:

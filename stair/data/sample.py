@@ -25,7 +25,8 @@ class Episode:
     actions: np.ndarray
     """float32 [N, 7]: dxyz in metres, drpy in radians, gripper 1 = open."""
     proprio: np.ndarray
-    """float32 [N, 7]: end-effector xyz, rpy, gripper, before the action of the same step."""
+    """float32 [N, S]: where the end effector is before the action of the same step, in the data set's own
+    form; `standardize.pose_of` makes xyz, rpy, gripper of it."""
     instruction: str
     frames: np.ndarray
     """int64 [N, 3]: shard number, byte offset and length of the encoded image of each step."""
@@ -52,6 +53,8 @@ class Sample:
     where the episode has none any more."""
     position: int
     """Place in the run's global order, which also seeds the sample's augmentation."""
+    dynamic_tokens: np.ndarray | None = None
+    """float32 [D, W]: what the dynamic encoder said of the clip, from a cache, in place of `clip`."""
 
 
 @dataclass
@@ -76,6 +79,8 @@ class Batch:
     """float32 [B, 2, 3], NaN where there is none"""
     positions: torch.Tensor
     """int64 [B]"""
+    dynamic_tokens: torch.Tensor | None = None
+    """float32 [B, D, W]: what the dynamic encoder said of the clips, from a cache, in place of `clips`"""
 
     def to(self, device: torch.device | str) -> Batch:
         """The same batch on another device."""

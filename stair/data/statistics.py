@@ -2,7 +2,9 @@
 
 Takes arrays of all transitions, hands on `Statistics`, and reads and writes them in the form of OpenVLA's
 dataset_statistics.json. No image is touched. The surprise: a saved model must be used with *its* file;
-published runs of the same data set differ slightly in their quantiles.
+published runs of the same data set differ slightly in their quantiles. Proprio is OpenVLA's concatenation of
+the state keys (eight numbers for Bridge and Fractal), not the pose that our models see; nothing at serving
+needs it.
 """
 
 from __future__ import annotations
@@ -18,6 +20,8 @@ import numpy as np
 
 from stair.errors import StairError
 
+FILE = "dataset_statistics.json"
+"""What OpenVLA calls it in a run folder, and so do we."""
 NAMES = ("mean", "std", "max", "min", "q01", "q99")
 
 
@@ -89,7 +93,7 @@ def compute_moments(values: np.ndarray, mask: tuple[bool, ...]) -> Moments:
 def compute_statistics(
     actions: np.ndarray, proprio: np.ndarray, action_mask: tuple[bool, ...], num_trajectories: int
 ) -> Statistics:
-    """Statistics of standardised transitions, float32 [M, 7] each. Raises StairError when M is 0."""
+    """Statistics of standardised transitions, float32 [M, 7] and [M, S]. Raises StairError when M is 0."""
     if not len(actions):
         raise StairError("no transitions to take statistics of", hint="has the split any described episodes?")
     every = (True,) * proprio.shape[1]
@@ -107,12 +111,14 @@ def write_statistics(path: Path, statistics: Mapping[str, Statistics]) -> None:
 
 
 def read_statistics(path: Path) -> dict[str, Statistics]:
-    """All data sets of a file. Raises StairError when it is missing or of another form."""
+    """All data sets of a file, by name. OpenVLA's cache beside a data set (`dataset_statistics_HASH.json`)
+    holds one without its name, which then is "". Raises StairError when it is missing or of another form."""
     try:
         tree = json.loads(path.read_text())
     except OSError as error:
         raise StairError(
-            f"cannot read {path}: {error.strerror}", hint="a saved model carries its statistics"
+            f"cannot read the statistics {path}: {error.strerror}",
+            hint="a run folder carries its dataset_statistics.json; data.statistics training needs none",
         ) from None
     except ValueError as error:
         raise StairError(f"{path} is no JSON: {error}", hint="fetch or write it again") from None
@@ -120,7 +126,12 @@ def read_statistics(path: Path) -> dict[str, Statistics]:
         raise StairError(
             f"{path} holds no data sets by name", hint="expected OpenVLA's dataset_statistics.json"
         )
-    return {name: Statistics.from_json(value) for name, value in tree.items()}
+    if "num_transitions" in tree:
+        tree = {"": tree}
+    try:
+        return {name: Statistics.from_json(value) for name, value in tree.items()}
+    except StairError as error:
+        raise StairError(f"{path}: {error.what}", hint=error.hint) from None
 
 
 def _moments_tree(moments: Moments) -> dict[str, Any]:

@@ -8,25 +8,17 @@ clipping (OpenVLA's BOUNDS_Q99), but a dimension that never moves becomes 0 and 
 from __future__ import annotations
 
 import io
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+import math
 
 import numpy as np
 
-from stair.data.config import AugmentConfig, ImageConfig
-from stair.data.order import uniforms
+from stair.data.config import ImageConfig
 from stair.data.resample import resize_lanczos
 from stair.data.statistics import Moments
 from stair.errors import StairError
 
-if TYPE_CHECKING:
-    import torch
-
 STILL = 1e-6
 """A dimension whose q99 - q01 is smaller holds nothing but noise."""
-MIRRORED_ACTION = np.array([1, -1, 1, -1, 1, -1, 1], np.float32)
-"""Left and right exchanged: y changes sign, and with it the rotations about x and z."""
-MIRRORED_POSITION = MIRRORED_ACTION[:3]
 
 
 def normalize(values: np.ndarray, moments: Moments, dims: slice = slice(None)) -> np.ndarray:
@@ -95,85 +87,38 @@ def prepare_image(image: np.ndarray, config: ImageConfig) -> np.ndarray:
     """What the vision towers see of a camera image: uint8 [3, S, S] from uint8 [H, W, 3]."""
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
         raise StairError(f"a camera image is uint8 [H, W, 3], not {image.dtype} {list(image.shape)}")
-    return np.ascontiguousarray(resize(image, config).transpose(2, 0, 1))
+    planes = resize(image, config).transpose(2, 0, 1)
+    if config.crop < 1:
+        return shrink(take_window(planes, *middle(config.crop)))
+    return np.ascontiguousarray(planes)
 
 
-def change_tones(
-    images: torch.Tensor, means: torch.Tensor, brightness: torch.Tensor, contrast: torch.Tensor
-) -> torch.Tensor:
-    """uint8 [B, ...] with contrast scaled around `means` and brightness added; float32 [B] each, brightness
-    as a share of full scale."""
-    shape = (-1, *(1,) * (images.ndim - 1))
-    lift = means * (1 - contrast) + 255 * brightness
-    changed = images.float().mul_(contrast.reshape(shape)).add_(lift.reshape(shape))
-    return changed.round_().clamp_(0, 255).byte()
+def middle(area: float) -> tuple[float, float, float]:
+    """The window in the middle with this share of the area: top, left and side as shares of the side."""
+    side = math.sqrt(area)
+    return (1 - side) / 2, (1 - side) / 2, side
 
 
-@dataclass(frozen=True)
-class Look:
-    """One drawn augmentation; the same for a sample's image and every frame of its clip."""
+def take_window(images: np.ndarray, top: float, left: float, side: float) -> np.ndarray:
+    """A window stretched to the whole picture, float32 [..., H, W] in 0..1 from uint8 [..., H, W].
 
-    right: float
-    """Share of the side by which the picture moves to the left: its content from further right appears."""
-    down: float
-    mirror: bool
-    brightness: float
-    """Added, as a share of full scale."""
-    contrast: float
-    """Factor around the present image's mean."""
-
-    @property
-    def moves(self) -> bool:
-        return bool(self.right or self.down or self.mirror)
-
-    @property
-    def recolours(self) -> bool:
-        return self.brightness != 0 or self.contrast != 1
-
-    def place(self, images: np.ndarray) -> np.ndarray:
-        """Shifts, repeating the edges, and mirrors uint8 [..., H, W]."""
-        images = _shifted(images, round(self.down * images.shape[-2]), -2)
-        images = _shifted(images, round(self.right * images.shape[-1]), -1)
-        return images[..., ::-1] if self.mirror else images
+    Bilinear without antialiasing, corners on corners: `tf.image.crop_and_resize`, which OpenVLA crops with
+    in training and when it serves.
+    """
+    upper, lower, down = _between(images.shape[-2], top, side)
+    before, after, right = _between(images.shape[-1], left, side)
+    values = images * np.float32(1 / 255)
+    values = values[..., before] + (values[..., after] - values[..., before]) * right
+    return values[..., upper, :] + (values[..., lower, :] - values[..., upper, :]) * down[:, None]
 
 
-def _shifted(images: np.ndarray, pixels: int, axis: int) -> np.ndarray:
-    """new[i] = old[i + pixels] along one axis, the edge repeated; slices, as they are ten times a gather."""
-    if not pixels:
-        return images
-    old = np.swapaxes(images, axis, 0)
-    result = np.empty_like(images)
-    new, far = np.swapaxes(result, axis, 0), abs(pixels)
-    if pixels > 0:
-        new[:-far], new[-far:] = old[far:], old[-1]
-    else:
-        new[far:], new[:far] = old[:-far], old[0]
-    return result
+def _between(pixels: int, begin: float, side: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Between which two pixels each new one lies, and how far from the first to the second."""
+    places = (pixels - 1) * (begin + side * np.linspace(0, 1, pixels))
+    first = np.clip(np.floor(places), 0, pixels - 1).astype(np.int64)
+    return first, np.minimum(first + 1, pixels - 1), (places - first).astype(np.float32)
 
 
-PLAIN = Look(0.0, 0.0, False, 0.0, 1.0)
-
-
-def draw_looks(config: AugmentConfig, seed: int, positions: np.ndarray) -> list[Look]:
-    """An augmentation for each position of the run, [B]; it depends on seed and position alone."""
-    if config == AugmentConfig():
-        return [PLAIN] * len(positions)
-    draws = uniforms(seed, positions, 5)
-    signed = 2 * draws - 1
-    return [
-        Look(
-            right=float(config.shift * signed[row, 0]),
-            down=float(config.shift * signed[row, 1]),
-            mirror=bool(config.mirror and draws[row, 2] < 0.5),
-            brightness=float(config.brightness * signed[row, 3]),
-            contrast=float(1 + config.contrast * signed[row, 4]),
-        )
-        for row in range(len(positions))
-    ]
-
-
-def mirror_rows(values: np.ndarray, signs: np.ndarray, mirrored: np.ndarray) -> np.ndarray:
-    """Physical values [B, ..., D] with the lateral signs of the rows in bool [B] exchanged; must come
-    before normalisation, whose bounds are not symmetric."""
-    flags = mirrored.reshape(-1, *(1,) * (values.ndim - 1))
-    return np.where(flags, values * signs, values)
+def shrink(values: np.ndarray) -> np.ndarray:
+    """uint8 from floats in 0..1, as `tf.image.convert_image_dtype` rounds: 0..255.5, cut off."""
+    return np.clip(values * np.float32(255.5), 0, 255).astype(np.uint8)

@@ -3,8 +3,10 @@ import itertools
 import numpy as np
 import pytest
 
+from stair import settings
 from stair.data.chunks import clip_rows, gripper_events, take_chunks, waypoint_rows
-from stair.data.config import ClipConfig, clip_offsets
+from stair.data.config import ClipConfig, InputConfig, clip_offsets
+from stair.errors import UsageError
 
 RELATIVE = (True,) * 6 + (False,)
 
@@ -61,6 +63,23 @@ def test_clips_stay_within_their_episode(episodes, config, offsets):
     rows = clip_rows(steps, firsts, lasts, clip_offsets(config))
     for t in steps:
         assert rows[t].tolist() == [min(max(t + o, firsts[t]), lasts[t]) for o in offsets]
+
+
+def test_a_data_sets_stride_replaces_the_common_one():
+    clip = ClipConfig(strides={"fractal20220817_data": 2})
+    assert clip_offsets(clip, "fractal20220817_data") == (-4, -2, 0, 2, 4)
+    assert clip_offsets(clip, "bridge_orig") == clip_offsets(clip) == (-8, -4, 0, 4, 8)
+    ahead = ClipConfig(preset="future", strides={"fractal20220817_data": 3})
+    assert clip_offsets(ahead, "fractal20220817_data") == (0, 3, 6, 9, 12)
+    with pytest.raises(UsageError, match="are both given"):
+        clip_offsets(ClipConfig(frames=1, offsets=(0,), strides={"x": 1}))
+
+
+def test_strides_are_settings_like_others():
+    tree = settings.override({}, [("clip.strides.fractal20220817_data", 2)])
+    inputs = settings.build(InputConfig, tree)
+    assert inputs.clip.strides == {"fractal20220817_data": 2}
+    assert settings.build(InputConfig, settings.dump(inputs)) == inputs
 
 
 def test_waypoints_are_those_of_a_loop(episodes):

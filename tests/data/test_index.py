@@ -101,6 +101,61 @@ def test_episodes_without_words_are_left_out_and_counted(tmp_path, capsys):
     assert "left out: 1 unlabelled" in capsys.readouterr().err
 
 
+def write_odd(root, change, number=2):
+    """Four episodes of five steps, of which one was changed."""
+    folder = root / "tabletop" / "1.0.0"
+    features = manipulation_features(24, 24)
+    with RldsWriter(folder, name="tabletop", features=features, split_shards={"train": 1}) as writer:
+        for episode in range(4):
+            steps = make_steps(5, episode, words="lift it")
+            if episode == number:
+                change(steps)
+            writer.add("train", steps, {"episode_id": episode, "file_path": ""})
+
+
+def put_nan(steps):
+    steps[3]["action"][1] = np.nan
+
+
+def put_infinity(steps):
+    steps[4]["observation"]["state"][6] = np.inf
+
+
+def put_byte_string(steps):
+    for step in steps:
+        step["language_instruction"] = "b'lift it'"
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (put_nan, r"train.tfrecord-00000-of-00001: record 2: action 1 of step 3 is nan"),
+        (put_infinity, r"record 2: proprio 6 of step 4 is inf"),
+        (put_byte_string, r"record 2: the instruction reads b'lift it': a byte string"),
+    ],
+)
+def test_what_cannot_be_meant_stops_with_its_place_or_is_counted(tmp_path, capsys, change, told):
+    write_odd(tmp_path, change)
+    with pytest.raises(StairError, match=told) as caught:
+        open_index(tmp_path, "tabletop", "train")
+    assert "data.skip_corrupt true" in caught.value.hint
+    index = open_index(tmp_path, "tabletop", "train", skip_corrupt=True)
+    assert (index.episodes, index.dropped.corrupt, index.instructions) == (3, 1, ("lift it",))
+    assert np.isfinite(index.actions).all()
+    assert "1 corrupt" in capsys.readouterr().err
+
+
+def test_everything_counts_what_nobody_described_too(tmp_path):
+    write_odd(tmp_path, lambda steps: [step.update(language_instruction="") for step in steps])
+    for _ in ("built", "from the cache"):
+        index = open_index(tmp_path, "tabletop", "train")
+        assert index.everything is not None
+        assert (index.everything.num_transitions, index.everything.num_trajectories) == (20, 4)
+        every = np.concatenate([[s["action"] for s in make_steps(5, number)] for number in range(4)])
+        np.testing.assert_allclose(index.everything.action.q99, np.quantile(every, 0.99, axis=0), atol=1e-6)
+        assert len(index) == 15
+
+
 def break_record(root, shard, number):
     path = RldsFolder.open(root / "tabletop" / "1.0.0").shards("train")[shard].path
     record = list(read_records(path))[number]

@@ -65,6 +65,15 @@ def test_without_clips_none_are_made(corpus):
     assert take(Loader(corpus, 4, with_clips=False), 1)[0].clips is None
 
 
+def test_the_tensorflow_reader_says_what_it_needs(tabletop):
+    try:
+        import tensorflow_datasets  # noqa: F401
+    except ImportError:
+        with pytest.raises(StairError, match=r"data\.reader tf needs tensorflow") as caught:
+            Corpus.open(DataConfig(root=str(tabletop), reader="tf"), INPUTS)
+        assert "stair-vla[tf]" in caught.value.hint
+
+
 def test_an_uneven_split_is_refused(corpus):
     with pytest.raises(UsageError, match="a batch of 10 does not split into 4 x 2"):
         Loader(corpus, 2, world=4, global_batch=10)

@@ -1,12 +1,8 @@
 import numpy as np
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stair.data.mixtures import MIXTURES, mixture_of
-from stair.data.order import Order, Permutation, epoch_counts, held_out_episodes, uniforms
-from stair.data.standardize import STANDARDS
-from stair.errors import UsageError
+from stair.data.order import Order, Permutation, held_out_episodes, uniforms
 
 
 @settings(max_examples=60, deadline=None)
@@ -68,21 +64,6 @@ def test_a_smaller_weight_is_kept_exactly_and_still_reaches_every_step():
     for epoch in (slice(0, 70), slice(70, 140)):
         assert (parts[epoch] == 0).sum() == 40
     assert sorted(samples[parts == 1]) == list(range(60))  # two epochs make it whole
-
-
-def test_bridge_rt_1_is_as_long_as_openvlas():
-    assert epoch_counts([2_135_463, 3_786_400], [1.0, 1.0]).tolist() == [2_135_463, 3_786_400]
-
-
-def test_every_mixture_is_made_of_known_data_sets_and_has_a_whole_one():
-    for mixture in MIXTURES.values():
-        assert all(name in STANDARDS for name, _ in mixture)
-        assert any(weight == 1.0 for _, weight in mixture)
-
-
-def test_an_unknown_mixture_gets_the_nearest_name():
-    with pytest.raises(UsageError, match="did you mean 'bridge_rt_1'"):
-        mixture_of("bridge_rt1")
 
 
 def test_held_out_episodes_are_exact_nested_and_never_none():

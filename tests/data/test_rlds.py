@@ -4,11 +4,17 @@ import numpy as np
 import pytest
 
 from stair.data.rlds import RldsFolder
-from stair.data.rlds_features import features_tree, manipulation_features, read_features_tree
+from stair.data.rlds_features import (
+    features_tree,
+    fractal_features,
+    manipulation_features,
+    read_features_tree,
+)
 from stair.data.rlds_writer import RldsWriter
 from stair.data.transforms import decode_image
 from stair.errors import StairError, UsageError
 from tests.data.episodes import LENGTHS, make_steps, write_tabletop
+from tools.made_fractal import make_episode, tiny_jpeg, write_fractal
 
 
 def test_what_is_written_is_read_again(tmp_path):
@@ -82,6 +88,54 @@ def test_more_shards_than_episodes_leave_no_empty_files(tmp_path):
 def test_the_features_file_of_the_real_bridge_is_written_to_the_letter(bridge):
     real = json.loads((bridge / "bridge_orig/1.0.0/features.json").read_text())
     assert features_tree(read_features_tree(real), "jpeg") == real
+
+
+def test_fractal_is_written_with_what_stands_beside_its_steps(tmp_path):
+    folder = RldsFolder.open(write_fractal(tmp_path, (4, 7, 9), height=32, width=40))
+    assert folder.features == fractal_features(32, 40)
+    assert {"aspects/success", "attributes/env_name"} <= folder.features.episode.keys()
+    assert not folder.features.metadata
+    names = {f"steps/{n}" for n in folder.features.steps} | set(folder.features.episode)
+    starts = []
+    for raw in folder.episodes("train"):
+        assert raw.values.keys() == names
+        length = len(raw.values["steps/is_first"])
+        for name, feature in folder.features.steps.items():
+            assert len(raw.values[f"steps/{name}"]) == length * int(np.prod(feature.shape)) ** (
+                feature.kind == "tensor"
+            )
+        images = raw.spans("steps/observation/image")
+        starts.append(images[0][:2])
+        assert {decode_image(encoded).shape for encoded in images} == {(32, 40, 3)}
+    assert sorted(starts) == [b"\x89P", b"\xff\xd8", b"\xff\xd8"]
+
+
+def test_columns_and_steps_make_the_same_record(tmp_path):
+    columns = make_episode(3, 5, [tiny_jpeg()])
+    features = fractal_features(16, 16)
+    steps = []
+    for t in range(5):
+        step: dict = {"observation": {}, "action": {}}
+        for name, feature in features.steps.items():
+            group, _, inner = name.rpartition("/")
+            value = columns[f"steps/{name}"][t]
+            (step[group] if group else step)[inner] = (
+                np.reshape(value, feature.shape) if feature.kind == "tensor" else value
+            )
+        steps.append(step)
+    episode = {name: columns[name][0] for name in features.episode}
+    for folder in ("a", "b"):
+        with RldsWriter(
+            tmp_path / folder / "1", name="x", features=features, split_shards={"t": 1}
+        ) as writer:
+            if folder == "a":
+                writer.add("t", steps, {}, episode)
+            else:
+                writer.add_columns("t", columns)
+    one, other = (next(RldsFolder.open(tmp_path / folder / "1").episodes("t")) for folder in ("a", "b"))
+    assert one.values.keys() == other.values.keys()
+    for name, value in one.values.items():
+        assert list(value) == list(other.values[name]), name
 
 
 def write(tmp_path, change):

@@ -1,4 +1,5 @@
 import json
+import re
 
 import numpy as np
 import pytest
@@ -31,7 +32,7 @@ def test_real_bridge_statistics_equal_a_brute_force(bridge):
     assert (statistics.num_transitions, statistics.num_trajectories) == (200, 25)
     for which, moments in ((0, statistics.action), (1, statistics.proprio)):
         rows = [row for episode in episodes for row in episode[which]]
-        for d in range(7):
+        for d in range(7 + which):  # proprio is OpenVLA's: pose, padding, gripper
             column = [float(row[d]) for row in rows]
             mean = sum(column) / len(column)
             std = (sum((v - mean) ** 2 for v in column) / len(column)) ** 0.5
@@ -42,7 +43,7 @@ def test_real_bridge_statistics_equal_a_brute_force(bridge):
             assert moments.q01[d] == pytest.approx(sorted_quantile(column, 0.01), abs=1e-6)
             assert moments.q99[d] == pytest.approx(sorted_quantile(column, 0.99), abs=1e-6)
     assert statistics.action.mask == MASK
-    assert statistics.proprio.mask == (True,) * 7
+    assert statistics.proprio.mask == (True,) * 8
 
 
 @pytest.fixture
@@ -73,6 +74,21 @@ def test_another_file_is_refused(tmp_path, text):
     path.write_text(text)
     with pytest.raises(StairError):
         read_statistics(path)
+
+
+def test_the_cache_beside_a_data_set_holds_one_without_its_name(statistics, tmp_path):
+    path = tmp_path / "dataset_statistics_0123abcd.json"
+    path.write_text(json.dumps(statistics.to_json()))
+    assert read_statistics(path) == {"": statistics}
+
+
+def test_a_file_that_does_not_fit_is_named(tmp_path):
+    path = tmp_path / "s.json"
+    path.write_text('{"bridge_orig": {"action": {}}}')
+    with pytest.raises(StairError, match=re.escape(str(path)) + ".*no data set statistics"):
+        read_statistics(path)
+    with pytest.raises(StairError, match=r"cannot read the statistics .*nowhere"):
+        read_statistics(tmp_path / "nowhere.json")
 
 
 def test_nothing_has_no_statistics():

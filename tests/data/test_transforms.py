@@ -3,22 +3,17 @@ import io
 import numpy as np
 import pytest
 import simplejpeg
-import torch
 from PIL import Image
 
-from stair.data.config import AugmentConfig, ImageConfig
+from stair.data.config import ImageConfig
 from stair.data.statistics import Moments, compute_moments
 from stair.data.transforms import (
-    MIRRORED_ACTION,
-    PLAIN,
-    Look,
-    change_tones,
     decode_image,
-    draw_looks,
-    mirror_rows,
+    middle,
     normalize,
     prepare_image,
     resize,
+    take_window,
     unnormalize,
 )
 from stair.errors import StairError
@@ -126,67 +121,48 @@ def test_prepare_image_gives_planes_and_refuses_floats():
         prepare_image(image.astype(np.float32), ImageConfig(48))
 
 
-@pytest.mark.parametrize("mirror", [False, True])
-@pytest.mark.parametrize(("down", "right"), [(0, 0), (3, 0), (-2, 5), (0, -1), (7, -7)])
-def test_a_shift_repeats_the_edges_and_a_mirror_comes_after_it(down, right, mirror):
-    frames = np.random.default_rng(0).integers(0, 255, (2, 3, 16, 16), np.uint8)
-    look = Look(right=right / 16, down=down / 16, mirror=mirror, brightness=0, contrast=1)
-    placed = look.place(frames)
-    for y in range(16):
-        for x in range(16):
-            from_x = min(max((15 - x if mirror else x) + right, 0), 15)
-            from_y = min(max(y + down, 0), 15)
-            np.testing.assert_array_equal(placed[..., y, x], frames[..., from_y, from_x])
+@pytest.mark.parametrize("shape", [(256, 256), (256, 320), (30, 50), (224, 225)])
+@pytest.mark.parametrize(("name", "theirs"), [("bicubic", "BICUBIC"), ("lanczos", "LANCZOS")])
+def test_resizing_is_pillows_on_average_to_a_third_of_a_level(shape, name, theirs):
+    image = picture(*shape).astype(np.uint8) // 2 + 64  # nothing overshoots between Pillow's two passes
+    ours = resize(image, ImageConfig(224, name)).astype(int)
+    exact = np.asarray(Image.fromarray(image).resize((224, 224), Image.Resampling[theirs])).astype(int)
+    assert np.abs(ours - exact).max() <= 1
+    assert np.abs(ours - exact).mean() < 0.34
 
 
-def test_tones_are_scaled_around_the_mean_and_lifted():
-    images = torch.full((2, 3, 4, 4), 100, dtype=torch.uint8)
-    images[:, :, 0] = 60
-    means = torch.tensor([90.0, 90.0])
-    changed = change_tones(images, means, torch.tensor([0.0, 0.5]), torch.tensor([2.0, 1.0]))
-    assert changed[0, 0, 0, 0] == 30  # 90 + 2 (60 - 90)
-    assert changed[0, 0, 1, 0] == 110
-    assert changed[1, 0, 1, 0] == 228  # 100 + 127.5, to even
-    assert change_tones(images, means, torch.ones(2), torch.ones(2)).max() == 255
+def loop_window(plane, top, left, side):
+    """tf.image.crop_and_resize by the letter: corners of the window on corners of the picture."""
+    height, width = plane.shape
+    result = np.empty((height, width))
+    for i in range(height):
+        for j in range(width):
+            y = top * (height - 1) + i * side * (height - 1) / (height - 1)
+            x = left * (width - 1) + j * side * (width - 1) / (width - 1)
+            y0, x0 = int(y), int(x)
+            y1, x1 = min(y0 + 1, height - 1), min(x0 + 1, width - 1)
+            above = plane[y0, x0] + (plane[y0, x1] - plane[y0, x0]) * (x - x0)
+            below = plane[y1, x0] + (plane[y1, x1] - plane[y1, x0]) * (x - x0)
+            result[i, j] = above + (below - above) * (y - y0)
+    return result
 
 
-def test_no_augmentation_draws_nothing():
-    assert draw_looks(AugmentConfig(), 0, np.arange(3)) == [PLAIN] * 3
-    assert not PLAIN.moves
-    assert not PLAIN.recolours
+@pytest.mark.parametrize("window", [(0.0, 0.0, 0.9), (0.05, 0.02, 0.9), (0.1, 0.1, 0.9), middle(0.5)])
+def test_a_window_is_stretched_as_tensorflow_does(window):
+    planes = np.random.default_rng(0).integers(0, 255, (2, 3, 20, 24), np.uint8)
+    taken = take_window(planes, *window)
+    for n in range(2):
+        for c in range(3):
+            expected = loop_window(planes[n, c] / 255, *window)
+            np.testing.assert_allclose(taken[n, c], expected, atol=1e-6)
 
 
-def test_looks_stay_within_their_bounds_and_belong_to_the_position():
-    config = AugmentConfig(shift=0.1, mirror=True, brightness=0.2, contrast=0.3)
-    looks = draw_looks(config, 5, np.arange(2000))
-    assert max(abs(look.right) for look in looks) <= 0.1
-    assert 0.45 < np.mean([look.mirror for look in looks]) < 0.55
-    assert max(abs(look.brightness) for look in looks) > 0.19
-    assert 0.7 <= min(look.contrast for look in looks) < 0.71
-    assert draw_looks(config, 5, np.array([77])) == [looks[77]]
-    assert draw_looks(config, 6, np.array([77])) != [looks[77]]
-
-
-def test_mirroring_a_motion_is_reflecting_it_at_the_plane_y_0():
-    """A rotation R seen in a mirror is M R M; for small angles that flips roll and yaw."""
-    mirror = np.diag([1.0, -1.0, 1.0])
-
-    def rotation(roll, pitch, yaw):
-        cr, sr, cp, sp, cy, sy = (f(a) for a in (roll, pitch, yaw) for f in (np.cos, np.sin))
-        about_x = np.array([[1, 0, 0], [0, cr, -sr], [0, sr, cr]])
-        about_y = np.array([[cp, 0, sp], [0, 1, 0], [-sp, 0, cp]])
-        about_z = np.array([[cy, -sy, 0], [sy, cy, 0], [0, 0, 1]])
-        return about_z @ about_y @ about_x
-
-    action = np.array([[0.01, 0.02, -0.03, 0.3, 0.2, 0.1, 1.0]])
-    turned = mirror_rows(action, MIRRORED_ACTION, np.array([True]))[0]
-    np.testing.assert_allclose(turned[:3], mirror @ action[0, :3])
-    np.testing.assert_allclose(rotation(*turned[3:6]), mirror @ rotation(*action[0, 3:6]) @ mirror, atol=1e-7)
-    assert turned[6] == 1.0
-
-
-def test_only_the_chosen_rows_are_mirrored():
-    values = np.ones((2, 4, 7))
-    turned = mirror_rows(values, MIRRORED_ACTION, np.array([False, True]))
-    assert (turned[0] == 1).all()
-    assert turned[1, 2].tolist() == [1, -1, 1, -1, 1, -1, 1]
+def test_a_model_that_was_trained_with_crops_is_served_the_middle():
+    image = picture(60, 80)
+    whole = prepare_image(image, ImageConfig(48))
+    cropped = prepare_image(image, ImageConfig(48, crop=0.9))
+    side = 0.9**0.5
+    expected = [loop_window(plane / 255, (1 - side) / 2, (1 - side) / 2, side) for plane in whole]
+    np.testing.assert_allclose(cropped, np.floor(np.array(expected) * 255.5), atol=1)
+    assert cropped.dtype == np.uint8
+    assert (cropped != whole).any()

@@ -1,14 +1,15 @@
 """Our loader against a tf.data pipeline of the same sample on the same files, in one run.
 
-    python tools/bench/loader.py [--seconds 8]
+    python tools/bench/loader.py [--seconds 8] [--samples 1000000]
 
 A sample is one 224 px image, a clip of five 256 px frames four steps apart, and a 16 x 7 action chunk,
 normalised, from shuffled steps of a written data set of 256 px JPEGs. tf.data reads it as OpenVLA's stack
 does (encoded frames through a shuffle buffer, decoded late, the present frame twice: as image and in its
 clip); that is what the promised ratio of 2 is about. `lean` decodes it once, as we do: what nobody's stack
 does, for judging fairly. Both sides take turns, so that a busy machine slows both. Prints JSON lines:
-samples per CPU-second of both, their ratio, and memory over time; and the demo's 48 px sample by our loader
-alone. TensorFlow has an environment of its own.
+samples per CPU-second of both, their ratio, and memory over time; the demo's 48 px sample by our loader
+alone; and what our loader holds after each tenth of a million samples, of 16 px so that it does not take an
+hour. TensorFlow has an environment of its own.
 """
 
 from __future__ import annotations
@@ -123,6 +124,33 @@ def small(root: str, seconds: float) -> dict[str, Any]:
     return measure(iter(Loader(Corpus.open(data, inputs), 16)), 16, seconds)
 
 
+def long_run(root: str, samples: int) -> dict[str, Any]:
+    """Memory of our loader in one process, over `samples` samples with clips of a 16 px data set."""
+    import torch
+
+    from stair.console import Progress
+    from stair.data.config import ClipConfig, DataConfig, ImageConfig, InputConfig
+    from stair.data.loader import Corpus, Loader
+
+    torch.set_num_threads(1)
+    inputs = InputConfig(image=ImageConfig(16), clip=ClipConfig(image_size=16))
+    batches = iter(Loader(Corpus.open(DataConfig(root=root), inputs), 250))
+    memory, started = [], time.perf_counter()
+    progress = Progress("samples", samples)
+    for number in range(samples // 250):
+        next(batches)
+        if (number + 1) % (samples // 2500) == 0:
+            memory.append(round(memory_mb(), 1))
+            progress.update((number + 1) * 250)
+    return {
+        "samples": samples,
+        "samples_per_s": round(samples / (time.perf_counter() - started)),
+        "rss_mb": memory,
+        "growth_percent": round(100 * (memory[-1] / memory[0] - 1), 2),
+        "limit_percent": 2.0,
+    }
+
+
 def with_tf_data(root: str, filter: str, lean: bool, seconds: float) -> dict[str, Any]:
     """The same sample by tf.data; runs where TensorFlow is."""
     import tensorflow as tf  # type: ignore[import-not-found]
@@ -184,12 +212,13 @@ def run_side(python: str, *words: object) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--seconds", type=float, default=8.0, help="of CPU time for each measurement")
+    parser.add_argument("--samples", type=int, default=1_000_000, help="of the run that watches memory")
     parser.add_argument("--turns", type=int, default=2, help="how often the sides alternate")
     options = parser.parse_args()
     maker = Path(__file__).resolve().parents[1] / "tensorflow_venv.py"
     tensorflow = subprocess.check_output([sys.executable, str(maker)], text=True).strip()
     with tempfile.TemporaryDirectory() as temporary:
-        roots = {size: Path(temporary) / str(size) for size in (256, 48)}
+        roots = {size: Path(temporary) / str(size) for size in (256, 48, 16)}
         for size, root in roots.items():
             write_data(root, size)
         large = roots[256]
@@ -214,6 +243,8 @@ def main() -> None:
                 "tf_rss_mb": turns[-1][1]["rss_mb"],
             }
             print(json.dumps(result), flush=True)
+        held = run_side(sys.executable, "long", roots[16], options.samples)
+        print(json.dumps({"bench": "loader", "sample": "16 + 5x16", **held}), flush=True)
         demo = run_side(sys.executable, "small", roots[48], options.seconds)
         print(
             json.dumps({"bench": "loader", "sample": "48 + 5x48, shifted and mirrored", **demo}), flush=True
@@ -226,6 +257,8 @@ if __name__ == "__main__":
             print(json.dumps(ours(root, filter, float(seconds))))
         case ["--side", "small", root, seconds]:
             print(json.dumps(small(root, float(seconds))))
+        case ["--side", "long", root, samples]:
+            print(json.dumps(long_run(root, int(samples))))
         case ["--side", "tf", root, filter, lean, seconds]:
             print(json.dumps(with_tf_data(root, filter, lean == "1", float(seconds))))
         case _:
