@@ -6,6 +6,7 @@ precision or checkpoints, and names its parts so that stages and savers can spea
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -32,16 +33,18 @@ class Draws:
     """bool [B]"""
     drop_dynamic: Tensor
     """bool [B]"""
+    see_target: Tensor
+    """bool [B]: stage 2 shows the head the oformer's target instead of its prediction"""
 
     def part(self, rows: slice) -> Draws:
         """The draws of some rows of the batch."""
-        return Draws(
-            self.noise[:, rows], self.time[:, rows], self.drop_cognition[rows], self.drop_dynamic[rows]
-        )
+        each = (self.drop_cognition[rows], self.drop_dynamic[rows], self.see_target[rows])
+        return Draws(self.noise[:, rows], self.time[:, rows], *each)
 
     def to(self, device: torch.device | str) -> Draws:
         """The same draws on another device."""
-        return Draws(*(t.to(device) for t in (self.noise, self.time, self.drop_cognition, self.drop_dynamic)))
+        each = (self.noise, self.time, self.drop_cognition, self.drop_dynamic, self.see_target)
+        return Draws(*(t.to(device) for t in each))
 
 
 class PolicyModel(Protocol):
@@ -55,12 +58,29 @@ class PolicyModel(Protocol):
         """The repeated blocks, the units of sharding, activation checkpointing and compilation."""
         ...
 
-    def draw(self, batch_size: int, generator: torch.Generator) -> Draws:
-        """Draws a global batch's randomness on the CPU from `generator`."""
+    def draw(self, batch_size: int, generator: torch.Generator, target_share: float = 0.0) -> Draws:
+        """Draws a global batch's randomness on the CPU from `generator`; each sample sees the target with
+        probability `target_share`."""
         ...
 
-    def forward(self, batch: Batch, draws: Draws, condition: Condition) -> dict[str, Tensor]:
-        """Scalar losses: `loss` is what is minimised (mean over samples), the others are its parts."""
+    def forward(
+        self, batch: Batch, draws: Draws, condition: Condition, warm: bool = False
+    ) -> dict[str, Tensor]:
+        """Scalar losses: `loss` is what is minimised (mean over samples), the others are its parts.
+
+        `warm` lets only the oformer learn.
+        """
+        ...
+
+    def velocity(
+        self,
+        images: Tensor,
+        token_ids: Tensor,
+        token_mask: Tensor,
+        condition: Condition = "oformer",
+        clips: Tensor | None = None,
+    ) -> Callable[[Tensor, Tensor], Tensor]:
+        """The velocity field of these observations: (x [..., B, K, 7], t [..., B]) → velocities."""
         ...
 
     def predict(
@@ -71,6 +91,8 @@ class PolicyModel(Protocol):
         noise: Tensor,
         steps: int | None = None,
         condition: Condition = "oformer",
+        clips: Tensor | None = None,
     ) -> Tensor:
-        """Normalised chunks [B, K, 7] from uint8 images [B, 3, S, S]; needs no clip."""
+        """Normalised chunks of the noise's shape [..., B, K, 7] from uint8 images [B, 3, S, S]; needs no
+        clip unless the condition is `dynamic`."""
         ...

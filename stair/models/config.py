@@ -76,7 +76,17 @@ class DynamicConfig:
     grid: int = 8
     """mock: frames are pooled to grid x grid before the fixed projection."""
     seed: int = 2026
-    """mock: seed of the fixed projection."""
+    """mock: seed of the fixed projection. univam: seed of the draws, where the posterior is sampled."""
+    checkpoint: str = ""
+    """univam: folder with Wan22VM.pth, Projector.pth and config.yaml."""
+    wan_vae: str = ""
+    """univam: folder of Wan2.2-TI2V-5B-Diffusers, or its vae folder; empty: where config.yaml says."""
+    vae: Literal["own", "diffusers"] = "own"
+    """univam: which code runs the VAE; they agree to rounding (make parity)."""
+    posterior: Literal["mode", "sample"] = "mode"
+    """univam: the VAE's mean, or a draw. Upstream draws anew each time; ours belongs to the clip."""
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """univam: auto computes in bf16 on a GPU, as upstream does, and in fp32 on a CPU."""
 
 
 @dataclass(frozen=True)
@@ -89,10 +99,16 @@ class OformerConfig:
     mlp_width: int = 2048
 
 
+DIT_SIZES = {"S": (6, 384, 4), "B": (12, 768, 12), "L": (24, 1024, 16)}
+"""Depth, width and heads of CogACT's DiT-S, DiT-B and DiT-L."""
+
+
 @dataclass(frozen=True)
 class HeadConfig:
     """The DiT action head; defaults are DiT-B."""
 
+    size: Literal["", "S", "B", "L"] = ""
+    """A DiT by its name, which then wins over depth, width and heads. Empty: those three."""
     depth: int = 12
     width: int = 768
     heads: int = 12
@@ -104,6 +120,11 @@ class HeadConfig:
     """Factor on t in [0, 1] before the sinusoid; released checkpoints use 1."""
     repeats: int = 4
     """Noise draws per sample and step ('repeated diffusion steps')."""
+
+    def __post_init__(self) -> None:
+        if self.size:
+            for name, value in zip(("depth", "width", "heads"), DIT_SIZES[self.size], strict=True):
+                object.__setattr__(self, name, value)
 
 
 @dataclass(frozen=True)
@@ -118,6 +139,9 @@ class FlowConfig:
     """t is squeezed into [margin, 1 - margin]."""
     steps: int = 10
     """Euler intervals at inference."""
+    euler: Literal["intervals", "wog"] = "intervals"
+    """intervals: n steps at t = 0, 1/n … (n-1)/n. wog: n points from 0 to 1 and so n - 1 steps, as WoG's
+    checkpoints were evaluated."""
 
 
 @dataclass(frozen=True)

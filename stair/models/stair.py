@@ -59,7 +59,8 @@ class Stair(nn.Module):
         self.dynamic_encoder: FrozenEncoder | None = None
         self.projection: nn.Module | None = None
         if not for_deployment:
-            self.dynamic_encoder = build_encoder(config.dynamic, inputs.clip.frames)
+            with torch.device("cpu"):  # real also where the rest is only a shape: nobody will fill it
+                self.dynamic_encoder = build_encoder(config.dynamic, inputs.clip)
             self.projection = nn.Linear(config.dynamic.width, width)
         self.oformer = Oformer(config.oformer, config.dynamic.tokens, width)
         self.action_model = ActionModel(config.head, width, action.dim, action.chunk)
@@ -72,10 +73,12 @@ class Stair(nn.Module):
         last = token_mask.sum(dim=1) - 1
         return states[torch.arange(len(states), device=states.device), last][:, None], states
 
-    def observe(self, clips: Tensor | None) -> Tensor:
-        """The projected dynamic tokens of the clips, [B, D, llm]."""
+    def observe(self, clips: Tensor | None, tokens: Tensor | None = None) -> Tensor:
+        """The projected dynamic tokens of the clips, or of the cached `tokens` instead, [B, D, llm]."""
         if self.dynamic_encoder is None or self.projection is None:
             raise StairError("this model was built for deployment and has no dynamic encoder")
+        if tokens is not None:
+            return self.projection(tokens)
         if clips is None:
             raise StairError("the dynamic condition needs clips", hint="read the data with clips")
         return self.projection(self.dynamic_encoder(clips))
@@ -87,33 +90,50 @@ class Stair(nn.Module):
         """
         return self.oformer(states[:, 1:], token_mask[:, 1:])
 
-    def forward(self, batch: Batch, draws: Draws, condition: Condition = "dynamic") -> dict[str, Tensor]:
-        """Losses of a batch under one condition; null tokens are mixed in only in training mode.
+    def forward(
+        self, batch: Batch, draws: Draws, condition: Condition = "dynamic", warm: bool = False
+    ) -> dict[str, Tensor]:
+        """Losses of a batch under one condition; null tokens and targets are mixed in only in training mode.
 
         Returns scalars: `loss` (minimised), `action` (flow matching), and where they apply `align`,
-        `chunk`, `waypoints`.
+        `chunk`, `waypoints`, `words`. `warm` minimises `align` alone and only the oformer gets gradients.
         """
-        cognition, states = self.read(batch.images, batch.token_ids, batch.token_mask)
-        per_token = self.dynamic_tokens(batch, states, condition)
+        learning = torch.is_grad_enabled() and not warm
+        with torch.set_grad_enabled(learning):
+            cognition, states = self.read(batch.images, batch.token_ids, batch.token_mask)
+        seen = per_token = self.dynamic_tokens(batch, states, condition)
+        losses: dict[str, Tensor] = {}
+        total: Tensor | float = 0.0
+        if condition == "oformer" and (batch.clips is not None or batch.dynamic_tokens is not None):
+            with torch.no_grad():
+                goal = self.observe(batch.clips, batch.dynamic_tokens)
+            losses["align"] = (1 - F.cosine_similarity(per_token.float(), goal.float(), dim=-1)).mean()
+            total = self.config.align_weight * losses["align"]
+            if self.training:
+                seen = torch.where(draws.see_target[:, None, None], goal.to(per_token.dtype), per_token)
+        if warm and "align" not in losses:
+            raise StairError("warm steps train the oformer on clips, and this batch has none")
+        with torch.set_grad_enabled(learning):
+            losses["action"] = self.action_loss(batch, draws, cognition, seen, condition)
+        if not warm:
+            total = total + losses["action"]
+            for name, weight, loss in self.auxiliary_losses(batch, cognition, states):
+                losses[name] = loss
+                total = total + weight * loss
+        return {"loss": torch.as_tensor(total), **losses}
+
+    def action_loss(
+        self, batch: Batch, draws: Draws, cognition: Tensor, per_token: Tensor, condition: Condition
+    ) -> Tensor:
+        """The flow matching error of all draws, a scalar."""
         drop_dynamic = draws.drop_dynamic if self.training else torch.zeros_like(draws.drop_dynamic)
         if condition == "zero":
             drop_dynamic = torch.ones_like(drop_dynamic)
         drop_cognition = draws.drop_cognition if self.training else torch.zeros_like(draws.drop_cognition)
-
         noisy, target = flow.noisy_and_target(batch.actions, draws.noise, draws.time)
         drops = (drop_cognition, drop_dynamic)
         velocity = self.action_model(noisy, draws.time, cognition, per_token, drops)
-        losses = {"action": flow.masked_error(velocity, target, batch.action_mask)}
-        total = losses["action"]
-        if condition == "oformer" and batch.clips is not None:
-            with torch.no_grad():
-                goal = self.observe(batch.clips)
-            losses["align"] = (1 - F.cosine_similarity(per_token.float(), goal.float(), dim=-1)).mean()
-            total = total + self.config.align_weight * losses["align"]
-        for name, weight, loss in self.auxiliary_losses(batch, cognition, states):
-            losses[name] = loss
-            total = total + weight * loss
-        return {"loss": total, **losses}
+        return flow.masked_error(velocity, target, batch.action_mask)
 
     def dynamic_tokens(self, batch: Batch, states: Tensor, condition: Condition) -> Tensor:
         """The dynamic tokens that a condition stands for, [B, D, llm]."""
@@ -121,9 +141,9 @@ class Stair(nn.Module):
             case "oformer":
                 return self.anticipate(states, batch.token_mask)
             case "dynamic":
-                return self.observe(batch.clips)
+                return self.observe(batch.clips, batch.dynamic_tokens)
             case "shuffled":
-                return self.observe(batch.clips).roll(1, dims=0)
+                return self.observe(batch.clips, batch.dynamic_tokens).roll(1, dims=0)
             case "zero":
                 return self.no_tokens(states)
 
@@ -155,6 +175,37 @@ class Stair(nn.Module):
             found.append(("words", weights.words, off(answer)))
         return found
 
+    def velocity(
+        self,
+        images: Tensor,
+        token_ids: Tensor,
+        token_mask: Tensor,
+        condition: Condition = "oformer",
+        clips: Tensor | None = None,
+    ) -> flow.Velocity:
+        """The head's velocity field for B observations; the VLM is read once.
+
+        `condition` says what the head sees: `oformer` as deployed, `zero` no dynamic tokens, `dynamic` the
+        true ones of `clips` (uint8 [B, T, 3, C, C]; a model with its encoder). Fields of several models can
+        be added and integrated together by `flow.integrate`.
+        """
+        cognition, states = self.read(images, token_ids, token_mask)
+        drop = None
+        match condition:
+            case "oformer":
+                per_token = self.anticipate(states, token_mask)
+            case "dynamic":
+                per_token = self.observe(clips)
+            case "zero":
+                per_token = self.no_tokens(states)
+                drop = torch.ones(len(states), dtype=torch.bool, device=states.device)
+            case _:
+                raise StairError(
+                    f"no chunk is predicted under the condition '{condition}'",
+                    hint="known: oformer, dynamic, zero",
+                )
+        return self.action_model.field(cognition, per_token, (None, drop))
+
     @torch.no_grad()
     def predict(
         self,
@@ -164,19 +215,14 @@ class Stair(nn.Module):
         noise: Tensor,
         steps: int | None = None,
         condition: Condition = "oformer",
+        clips: Tensor | None = None,
     ) -> Tensor:
-        """Normalised chunks [B, K, 7] integrated from `noise` [B, K, 7]; `condition` oformer or zero."""
-        cognition, states = self.read(images, token_ids, token_mask)
-        if condition == "oformer":
-            per_token, drop = self.anticipate(states, token_mask), None
-        else:
-            per_token = self.no_tokens(states)
-            drop = torch.ones(len(states), dtype=torch.bool, device=states.device)
-        head = self.action_model.net
-        z, per = head.z_embedder(cognition, None), head.per_token_embedder(per_token, drop)
-        return flow.integrate(lambda x, t: head(x, t, z, per), noise, steps or self.config.flow.steps)
+        """Normalised chunks integrated from `noise` [B, K, 7] or, N for each sample, [N, B, K, 7]; the
+        condition as in `velocity`."""
+        velocity = self.velocity(images, token_ids, token_mask, condition, clips)
+        return flow.integrate(velocity, noise, steps or self.config.flow.steps, self.config.flow.euler)
 
-    def draw(self, batch_size: int, generator: torch.Generator) -> Draws:
+    def draw(self, batch_size: int, generator: torch.Generator, target_share: float = 0.0) -> Draws:
         """The randomness of a global batch, on the CPU."""
         head, action = self.config.head, self.inputs.action
         shape = (head.repeats, batch_size)
@@ -185,6 +231,7 @@ class Stair(nn.Module):
             time=flow.draw_times(self.config.flow, shape, generator),
             drop_cognition=torch.rand(batch_size, generator=generator) < head.drop_cognition,
             drop_dynamic=torch.rand(batch_size, generator=generator) < head.drop_dynamic,
+            see_target=torch.rand(batch_size, generator=generator) < target_share,
         )
 
     def parts(self) -> dict[str, nn.Module]:

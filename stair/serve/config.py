@@ -29,6 +29,11 @@ class ServeConfig:
     """CPU threads; 0 leaves torch's choice."""
     flow_steps: int = 0
     """Euler intervals of the action head; 0: what the model was saved with."""
+    samples: int = 1
+    """Chunks drawn for each query in one pass; the one nearest to their mean is the answer."""
+    condition: Literal["auto", "oformer", "zero"] = "auto"
+    """What stands for the motion: the oformer's prediction, or nothing (the learned null token). auto: the
+    oformer's, nothing for a stage-1 model."""
     allow_stage1: bool = False
     """Serve a stage-1 model all the same. It has no trained oformer and nobody gives it a clip, so its
     dynamic tokens are the learned null token."""

@@ -18,7 +18,7 @@ from torch import Tensor
 from stair.data.language import load_tokenizer, pad_prompts, prompt_ids
 from stair.data.statistics import Statistics
 from stair.data.transforms import prepare_image, unnormalize
-from stair.errors import StairError
+from stair.errors import StairError, UsageError
 from stair.models.saved import load_model, open_model
 from stair.policy.contract import ActionConvention, PolicySpec, Query
 from stair.serve.config import ServeConfig
@@ -38,7 +38,9 @@ class TrainedPolicy:
         self.model: Any = model
         self.inputs = saved.config.inputs
         self.precision, self.flow_steps = config.precision, config.flow_steps or None
-        self.condition = "oformer" if saved.config.stage != "stage1" else "zero"
+        usual = "oformer" if saved.config.stage != "stage1" else "zero"
+        self.condition = usual if config.condition == "auto" else config.condition
+        self.samples = config.samples
         self.statistics = {name: Statistics.from_json(tree) for name, tree in saved.statistics.items()}
         self.tokenizer = load_tokenizer(self.inputs.language)
         # Few instructions are spoken over and over.
@@ -59,7 +61,7 @@ class TrainedPolicy:
         """Physical chunks, float32 [n, K, 7]."""
         images = np.stack([prepare_image(query.image, self.inputs.image) for query in queries])
         ids, mask = pad_prompts([self._prompt(query.instruction) for query in queries], self.tokenizer.pad_id)
-        noise = torch.stack([self._noise(query.seed) for query in queries])
+        noise = torch.stack([self._noise(query.seed) for query in queries], dim=1)
         with torch.autocast(self.device, torch.bfloat16, enabled=self.precision == "bf16"):
             chunks = self.model.predict(
                 torch.from_numpy(images).to(self.device),
@@ -69,7 +71,7 @@ class TrainedPolicy:
                 steps=self.flow_steps,
                 condition=self.condition,
             )
-        normalized = chunks.float().cpu().numpy()
+        normalized = most_typical(chunks.float().cpu()).numpy()
         keys = [query.unnorm_key for query in queries]
         return np.stack(
             [
@@ -83,7 +85,14 @@ class TrainedPolicy:
 
     def _noise(self, seed: int) -> Tensor:
         generator = torch.Generator().manual_seed(seed)
-        return torch.randn(self.inputs.action.chunk, self.inputs.action.dim, generator=generator)
+        action = self.inputs.action
+        return torch.randn(self.samples, action.chunk, action.dim, generator=generator)
+
+
+def most_typical(chunks: Tensor) -> Tensor:
+    """Of N chunks for each query, [N, n, K, 7], the one nearest to their mean, [n, K, 7]."""
+    far = (chunks - chunks.mean(dim=0)).square().sum(dim=(-2, -1))
+    return chunks[far.argmin(dim=0), torch.arange(chunks.shape[1])]
 
 
 def load_policy(config: ServeConfig) -> TrainedPolicy:
@@ -92,6 +101,8 @@ def load_policy(config: ServeConfig) -> TrainedPolicy:
     Raises StairError when it is missing, incomplete, without statistics, or a stage-1 model that nobody
     allowed.
     """
+    if config.samples < 1:
+        raise UsageError(f"samples is {config.samples}", hint="--samples 1 or more")
     if config.threads:
         torch.set_num_threads(config.threads)
     path = Path(config.model)
@@ -102,6 +113,10 @@ def load_policy(config: ServeConfig) -> TrainedPolicy:
         raise StairError(
             f"{saved.folder} is a stage-1 model: it needs a clip that no robot has, its oformer is untrained",
             hint="serve its stage-2 model, or --allow_stage1 true to run it without dynamic tokens",
+        )
+    if saved.config.stage == "stage1" and config.condition == "oformer":
+        raise StairError(
+            f"{saved.folder} is a stage-1 model: its oformer is untrained", hint="--condition zero"
         )
     return TrainedPolicy(path, config)
 

@@ -1,4 +1,5 @@
-"""`python -m stair.train [--config FILE.yaml] [--dotted.overrides]`, alone or once per process of a launch.
+"""`python -m stair.train [--config FILE.yaml] [--profile STEPS] [--dotted.overrides]`, alone or once per
+process of a launch.
 
 Exit codes: 0 trained to the last step, 1 failed and 2 wrong use (two lines say why), 70 a bug (its traceback
 says where), 75 saved and left on request: start it again and it goes on, 76 another process was lost: the
@@ -51,7 +52,8 @@ def read_config(words: Sequence[str]) -> TrainConfig:
     if len(files) > 1:
         raise UsageError("--config is given more than once", hint="one file, and dotted flags over it")
     tree = settings.read_yaml(Path(str(files[0]))) if files else {}
-    flags = [(name, value) for name, value in pairs if name != "config"]
+    short = {"profile": "tracking.profile"}
+    flags = [(short.get(name, name), value) for name, value in pairs if name != "config"]
     return settings.build(TrainConfig, settings.override(tree, flags))
 
 

@@ -28,6 +28,8 @@ class OptimizerConfig:
     """AdamW and its schedule."""
 
     learning_rate: float = 2e-5
+    rates: dict[str, float] = field(default_factory=dict)
+    """Peak rates of single parts, e.g. {action_model: 1.0e-4}; warm-up and schedule are everyone's."""
     betas: tuple[float, float] = (0.9, 0.999)
     weight_decay: float = 0.0
     clip_norm: float = 1.0
@@ -35,6 +37,28 @@ class OptimizerConfig:
     warmup_steps: int = 0
     final_share: float = 0.0
     """cosine: the learning rate ends at this share of its peak."""
+
+
+@dataclass(frozen=True)
+class EmaConfig:
+    """An exponential moving average of weights: what is saved to be served, when it is on."""
+
+    decay: float = 0.0
+    """0: off. 0.9999 is usual for long runs."""
+    parts: tuple[str, ...] = ("action_model", "projection", "oformer")
+    """Whose weights; of these, what trains."""
+
+
+@dataclass(frozen=True)
+class Stage2Config:
+    """How stage 2 begins."""
+
+    warm_steps: int = 0
+    """At first only the oformer learns, by its alignment loss, for so many steps."""
+    mix_target: float = 0.0
+    """Then this share of the samples shows the head the oformer's target instead of its prediction, …"""
+    mix_steps: int = 0
+    """… falling linearly to none within so many steps."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +71,11 @@ class EngineConfig:
     shard: Literal["auto", "full", "hybrid", "none"] = "auto"
     """auto: full over several processes, none in one. none: whole copies that average their gradients,
     faster for models that are small against the cost of talking."""
+    frozen_dtype: Literal["fp32", "bf16"] = "fp32"
+    """How parameters that do not train are kept, in memory and in the model folder. bf16 halves them."""
     activation_checkpointing: bool = False
+    compile: bool = False
+    """Compile every block (torch.compile); costs minutes at the start."""
     accumulate: int = 1
     """Backward passes per optimiser step; data.batch_size is split among them."""
     threads: int = 0
@@ -77,6 +105,8 @@ class TrackingConfig:
     validate_every: int = 0
     """Steps between held-out evaluations; 0: only at the end, if data is held out."""
     validate_batches: int = 8
+    profile: int = 0
+    """Steps to record with torch's profiler, after two of warm-up; the trace goes to RUN/logs."""
     wandb: Literal["off", "offline", "online"] = "off"
     wandb_project: str = "stair"
 
@@ -89,8 +119,8 @@ class TrainConfig:
     init_from: str = ""
     """What to start from: a model folder, or a run folder (its newest checkpoint). Empty: from nothing."""
     direct: bool = False
-    """stage2 without a stage-1 model: the alignment target is then a random projection. For pipeline
-    tests only, and said loudly."""
+    """stage2 without a stage-1 model (STAGE2_TRAIN_MODE=direct of the STAIR scripts): the alignment target
+    is then a random projection. For pipeline tests only, and said loudly."""
     run: str = "runs/stage1"
     steps: int = 10000
     seed: int = 42
@@ -99,6 +129,8 @@ class TrainConfig:
     model: ModelConfig = field(default_factory=ModelConfig)
     freeze: FreezeConfig = field(default_factory=FreezeConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    ema: EmaConfig = field(default_factory=EmaConfig)
+    stage2: Stage2Config = field(default_factory=Stage2Config)
     engine: EngineConfig = field(default_factory=EngineConfig)
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)

@@ -21,19 +21,31 @@ from stair.errors import UsageError
 from stair.train.config import EngineConfig
 from stair.train.world import World
 
+COMPILER = "inductor"
+
+
+def sharded(world: World, engine: EngineConfig) -> bool:
+    """Whether `shard` will shard, and not only move."""
+    return world.group is not None and engine.shard != "none"
+
 
 def shard(model: nn.Module, world: World, engine: EngineConfig) -> nn.Module:
     """Puts the model on its device, sharded over the processes unless there is only one.
 
     Each block is a unit of its own, gathered when it runs; what is left belongs to the root. Parameters
-    outside the model's parts (the frozen encoder) are not sharded and keep their own dtype.
+    outside the model's parts (the frozen encoder) are not sharded and keep their own dtype. A model on the
+    meta device stays there, but for those.
     """
     blocks: list[nn.Module] = model.blocks()  # type: ignore[operator]
-    if engine.activation_checkpointing:
-        for block in blocks:
-            # Replacing forward keeps parameter names as they are; FSDP's hooks stay outside of it.
+    if engine.frozen_dtype == "bf16":
+        lower_frozen(model)
+    for block in blocks:
+        # Replacing forward keeps parameter names as they are; FSDP's hooks stay outside of it.
+        if engine.compile:
+            block.forward = torch.compile(block.forward, backend=COMPILER)
+        if engine.activation_checkpointing:
             block.forward = partial(checkpoint, block.forward, use_reentrant=False)
-    if world.group is None or engine.shard == "none":
+    if not sharded(world, engine):
         return model.to(world.device)  # every process was seeded alike: copies are equal
 
     low = torch.bfloat16 if engine.precision == "bf16" else None
@@ -66,6 +78,14 @@ def make_mesh(world: World, engine: EngineConfig) -> DeviceMesh:
     return init_device_mesh(world.device.type, shape, mesh_dim_names=("replicate", "shard"))
 
 
+def lower_frozen(model: nn.Module) -> None:
+    """Keeps what does not train of the model's parts in bf16."""
+    apart = outside_parts(model)
+    for parameter in model.parameters():
+        if not parameter.requires_grad and parameter not in apart:
+            parameter.data = parameter.data.to(torch.bfloat16)
+
+
 def outside_parts(model: nn.Module) -> set[nn.Parameter]:
     """The parameters that belong to no named part: those of the frozen dynamic encoder."""
     parts: dict[str, nn.Module] = model.parts()  # type: ignore[operator]
@@ -79,6 +99,17 @@ def computing(world: World, engine: EngineConfig) -> AbstractContextManager:
     Under FSDP parameters arrive in bf16 already; autocast then brings fp32 inputs (actions, clips) to them.
     """
     return torch.autocast(world.device.type, torch.bfloat16, enabled=engine.precision == "bf16")
+
+
+def let_go(model: nn.Module) -> None:
+    """Gives back what a forward pass without a backward left gathered.
+
+    FSDP keeps the root's parameters whole until a backward comes; until then the model would neither name
+    its shards nor notice that they changed.
+    """
+    for module in model.modules():
+        if isinstance(module, FSDPModule):
+            module.reshard()
 
 
 def last_of_step(model: nn.Module, last: bool) -> None:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
-from stair.errors import StairError
+from stair.errors import StairError, UsageError
 from stair.train.config import OptimizerConfig
 
 
@@ -32,16 +32,34 @@ def lr_at(step: int, config: OptimizerConfig, total: int) -> float:
 
 
 def make_optimizer(model: nn.Module, config: OptimizerConfig) -> torch.optim.AdamW:
-    """AdamW (Loshchilov & Hutter 2019); vectors and biases do not decay, frozen parameters are left out."""
-    decay, plain = [], []
+    """AdamW (Loshchilov & Hutter 2019); vectors and biases do not decay, frozen parameters are left out.
+
+    One group per learning rate and decay; `share` of a group is its part of the common rate. Raises
+    UsageError for a rate of a part that does not train.
+    """
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    learning = set()
     for name, parameter in model.named_parameters():
-        if parameter.requires_grad:
-            (plain if parameter.ndim <= 1 or name.endswith(".bias") else decay).append(parameter)
-    if not decay and not plain:
+        if not parameter.requires_grad:
+            continue
+        part = name.split(".")[0]
+        learning.add(part)
+        share = config.rates.get(part, config.learning_rate) / config.learning_rate
+        decays = parameter.ndim > 1 and not name.endswith(".bias")
+        groups.setdefault((share, config.weight_decay if decays else 0.0), []).append(parameter)
+    if not groups:
         raise StairError("nothing is left to train", hint="look at the freeze switches")
-    groups = [{"params": decay, "weight_decay": config.weight_decay}, {"params": plain, "weight_decay": 0.0}]
+    for part in config.rates:
+        if part not in learning:
+            raise UsageError(
+                f"optimizer.rates names '{part}', which does not train in this run",
+                hint=f"what trains: {', '.join(sorted(learning))}",
+            )
     return torch.optim.AdamW(
-        [group for group in groups if group["params"]],
+        [
+            {"params": params, "weight_decay": decay, "share": share}
+            for (share, decay), params in groups.items()
+        ],
         lr=config.learning_rate,
         betas=config.betas,
         fused=True,  # on CPU too: one pass over each tensor instead of five
@@ -49,9 +67,9 @@ def make_optimizer(model: nn.Module, config: OptimizerConfig) -> torch.optim.Ada
 
 
 def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
-    """Sets the learning rate of every group."""
+    """Sets the common learning rate; every group takes its share of it."""
     for group in optimizer.param_groups:
-        group["lr"] = rate
+        group["lr"] = rate * group["share"]
 
 
 def clip_gradients(optimizer: torch.optim.Optimizer, most: float) -> Tensor:

@@ -26,9 +26,10 @@ from stair import settings
 from stair.errors import StairError, UsageError
 from stair.rundir import Checkpoint, RunDir
 from stair.train.config import TrainConfig
+from stair.train.ema import Ema
 from stair.train.saver import STATE, cause_of, hush, training_state
 
-MATTERS = ("stage", "seed", "data", "inputs", "model", "freeze", "optimizer")
+MATTERS = ("stage", "seed", "data", "inputs", "model", "freeze", "optimizer", "ema", "stage2")
 FREE = ("data.root", "data.workers")
 """Settings that decide what is computed, less those that only say where and how fast."""
 
@@ -112,8 +113,11 @@ def sweep(run: RunDir) -> list[str]:
     return [path.name for path in stale]
 
 
-def restore(resume: Resume, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-    """Fills model and optimizer, sharded over any number of processes, from a checkpoint; collective."""
+def restore(
+    resume: Resume, model: nn.Module, optimizer: torch.optim.Optimizer, ema: Ema | None = None
+) -> None:
+    """Fills model, optimizer and averages, sharded over any number of processes, from a checkpoint;
+    collective."""
     folder = resume.checkpoint.training
     try:
         held = FileSystemReader(folder).read_metadata().state_dict_metadata
@@ -125,7 +129,8 @@ def restore(resume: Resume, model: nn.Module, optimizer: torch.optim.Optimizer) 
                     "exp_avg_sq": torch.zeros_like(parameter.detach()),
                 }
         hush()
-        load(training_state(model, optimizer), checkpoint_id=folder)  # in place
+        average = ema.average if ema is not None else {}
+        load(training_state(model, optimizer, average), checkpoint_id=folder)  # in place
     except (CheckpointException, UnpicklingError, OSError, RuntimeError, LookupError, EOFError) as error:
         raise StairError(
             f"checkpoint {resume.checkpoint.path} cannot be read: {cause_of(error)}",

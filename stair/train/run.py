@@ -14,22 +14,24 @@ from torch import nn
 
 from stair import settings
 from stair.console import say
-from stair.data.config import AugmentConfig
 from stair.data.loader import Corpus
 from stair.errors import FINE
 from stair.models.build import build_model
+from stair.models.parts.dynamic import refuse_other_encoder
 from stair.models.saved import SavedConfig, load_parts, save_model
 from stair.rundir import RunDir, write_whole
 from stair.train.config import TrainConfig
-from stair.train.fsdp import shard
+from stair.train.ema import Ema
 from stair.train.manifest import Status, begin_attempt, end_attempt, fingerprint
 from stair.train.optim import make_optimizer
+from stair.train.refusals import refuse_impossible
 from stair.train.resume import Resume, find_resume, refuse_another_run, restore, sweep
 from stair.train.saver import Saver
+from stair.train.spread import spread
 from stair.train.stages import STAGES, freeze_parts, start_from, trainable_parts
 from stair.train.stop import TRY_AGAIN, StopRequest
 from stair.train.tracking import Tracker
-from stair.train.trainer import Trainer, refuse_impossible, seed_all
+from stair.train.trainer import Trainer, seed_all
 from stair.train.world import World
 
 
@@ -50,25 +52,35 @@ def train(config: TrainConfig, world: World, stop: StopRequest | None = None) ->
     corpus = Corpus.open(config.data, config.inputs)
     held_out = None
     if config.data.held_out:
-        plain = replace(config.data, augment=AugmentConfig())  # measured as serving would see it
+        plain = replace(config.data, augment=config.data.augment.still())  # as serving would see it
         held_out = Corpus.open(plain, config.inputs, held_out=True)
     statistics = {name: value.to_json() for name, value in corpus.statistics.items()}
     data_hash = fingerprint(statistics)
     if resume is not None:
         refuse_another_run(resume, config, data_hash)
 
-    seed_all(config.seed, world.device)
-    model = build_model(config.model, config.inputs)
-    freeze_parts(model, learning)
-    if resume is None:
-        start_from(model, stage, config, aloud=world.leads)
-    else:
-        load_parts(model, resume.checkpoint.model, frozen_parts(model))
+    def shaped() -> nn.Module:
+        model = build_model(config.model, config.inputs)
+        if corpus.tokens is not None:
+            refuse_other_encoder(model.dynamic_encoder, corpus.tokens.encoder)  # type: ignore[arg-type]
+        freeze_parts(model, learning)
+        return model
+
+    def filled() -> nn.Module:
+        seed_all(config.seed, world.device)
+        model = shaped()
+        if resume is None:
+            start_from(model, stage, config, aloud=world.leads)
+        else:
+            load_parts(model, resume.checkpoint.model, frozen_parts(model))
+        return model
+
+    model = spread(filled, shaped, world, config.engine)
     counts = parameter_counts(model)
-    model = shard(model, world, config.engine)
     optimizer = make_optimizer(model, config.optimizer)
+    ema = Ema(model, config.ema) if config.ema.decay else None
     if resume is not None:
-        restore(resume, model, optimizer)
+        restore(resume, model, optimizer, ema)
 
     saver = Saver(
         run,
@@ -98,7 +110,7 @@ def train(config: TrainConfig, world: World, stop: StopRequest | None = None) ->
     if world.leads:
         say(opening_line(config, world, counts, len(corpus), resume))
     tracker = Tracker(run, config, attempt=attempt, first_step=first, aloud=world.leads)
-    trainer = Trainer(config, stage, world, model, optimizer, saver, tracker, held_out)
+    trainer = Trainer(config, stage, world, model, optimizer, saver, tracker, held_out, ema)
     status: Status = "failed"
     try:
         finished = trainer.run(corpus, first, stop)
@@ -107,6 +119,7 @@ def train(config: TrainConfig, world: World, stop: StopRequest | None = None) ->
     finally:
         if status == "failed":
             saver.abandon()
+        trainer.recording.close()
         tracker.close()
         if world.leads:
             end_attempt(run, status, trainer.done)

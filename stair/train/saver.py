@@ -1,6 +1,6 @@
 """Writing the checkpoints of a run, beside the training.
 
-Takes model, optimizer and step, hands on `checkpoints/step-N/`: `training/` (sharded tensors and
+Takes model, optimizer, averages and step, hands on `checkpoints/step-N/`: `training/` (sharded tensors and
 `state.json`) to go on from, `model/` to serve from, and last of all the `complete` marker. A checkpoint that
 could not be written is removed and told by the next call, in all processes alike.
 """
@@ -25,6 +25,7 @@ from torch.distributed.tensor import DTensor
 from stair.errors import StairError
 from stair.models.saved import part_tensors
 from stair.rundir import Checkpoint, RunDir, make_folder, write_json, write_whole
+from stair.train.ema import Ema
 from stair.train.world import World
 
 STATE = "state.json"
@@ -62,16 +63,21 @@ class Saver:
         """True when this process could not write the checkpoint under way; not collective."""
         return self.error is not None
 
-    def save(self, step: int, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-        """Starts the checkpoint of a step. Raises StairError when it or the one before cannot be written."""
+    def save(
+        self, step: int, model: nn.Module, optimizer: torch.optim.Optimizer, ema: Ema | None = None
+    ) -> None:
+        """Starts the checkpoint of a step. Raises StairError when it or the one before cannot be written.
+
+        `model/` holds the average of what `ema` covers, `training/` that and the weights themselves.
+        """
         self.finish()
         self.checkpoint = checkpoint = self.run.checkpoint(step)
         self.world.lead(lambda: _make_place(checkpoint))
-        weights = whole_tensors(model, keep=self.world.leads)
+        average = ema.average if ema is not None else {}
+        weights = whole_tensors(model, average, keep=self.world.leads)
         try:
-            future = async_save(
-                training_state(model, optimizer), checkpoint_id=checkpoint.training, process_group=self.group
-            )
+            state = training_state(model, optimizer, average)
+            future = async_save(state, checkpoint_id=checkpoint.training, process_group=self.group)
         except (CheckpointException, OSError, RuntimeError) as error:
             self.error = cause_of(error)
             self.finish()
@@ -129,8 +135,11 @@ class Saver:
                 shutil.rmtree(old.path)
 
 
-def training_state(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
-    """The tensors to go on from, by parameter name: what trains and its AdamW moments, shards as shards.
+def training_state(
+    model: nn.Module, optimizer: torch.optim.Optimizer, average: Mapping[str, Tensor]
+) -> dict[str, Any]:
+    """The tensors to go on from, by parameter name: what trains, its AdamW moments and its average where
+    there is one; shards as shards.
 
     Parameters that never got a gradient have no moments.
     """
@@ -140,16 +149,18 @@ def training_state(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[s
         "optimizer": {
             name: dict(optimizer.state[p]) for name, p in learning.items() if optimizer.state.get(p)
         },
+        **({"ema": dict(average)} if average else {}),
     }
 
 
-def whole_tensors(model: nn.Module, *, keep: bool) -> dict[str, Tensor]:
-    """Every tensor of the model's parts, gathered whole into CPU memory where `keep`; collective.
+def whole_tensors(model: nn.Module, average: Mapping[str, Tensor], *, keep: bool) -> dict[str, Tensor]:
+    """Every tensor of the model's parts, or its average, gathered whole into CPU memory where `keep`;
+    collective.
 
     Always copies: the training goes on while they are written.
     """
     gathered = {}
-    for key, value in part_tensors(model).items():
+    for key, value in (part_tensors(model) | dict(average)).items():
         whole = value.full_tensor() if isinstance(value, DTensor) else value
         if keep:
             gathered[key] = whole.detach().to("cpu", copy=True)

@@ -21,25 +21,34 @@ from stair.console import Progress, say
 from stair.errors import StairError, UsageError
 from stair.rundir import RunDir, append_line, write_whole
 from stair.train.config import TrainConfig
+from stair.train.flops import Work
 
 
 class Stopwatch:
-    """Where the time between two logged steps went."""
+    """Where the time between two logged steps went, and what was done in it."""
 
-    def __init__(self) -> None:
+    def __init__(self, work: Work | None = None) -> None:
+        self.work = work
         self.waited_s = 0.0
         self.samples = 0
+        self.tokens = 0.0
+        """Read by the LLM: image patches and real words."""
         self.since = time.perf_counter()
 
     def read(self) -> dict[str, float]:
-        """`samples_per_s` and `data_wait_share` since the last reading; starts anew."""
+        """`samples_per_s`, `tokens_per_s` and `data_wait_share` since the last reading, and `mfu` where the
+        peak of the device is known; starts anew."""
         now = time.perf_counter()
         passed = max(now - self.since, 1e-9)
         values = {
             "samples_per_s": round(self.samples / passed, 2),
+            "tokens_per_s": round(self.tokens / passed, 1),
             "data_wait_share": round(self.waited_s / passed, 4),
         }
-        self.waited_s, self.samples, self.since = 0.0, 0, now
+        mfu = self.work.utilisation(self.samples, self.tokens, passed) if self.work else None
+        if mfu is not None:
+            values["mfu"] = round(mfu, 4)
+        self.waited_s, self.samples, self.tokens, self.since = 0.0, 0, 0.0, now
         return values
 
 

@@ -8,12 +8,11 @@ that was killed goes on bit for bit.
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import time
 from collections.abc import Iterator
+from contextlib import nullcontext
 from itertools import islice
-from typing import Any
 
 import numpy as np
 import torch
@@ -21,14 +20,19 @@ from torch import Tensor, nn
 
 from stair.data.loader import Corpus, Loader
 from stair.data.sample import Batch
-from stair.errors import StairError, UsageError
+from stair.errors import StairError
 from stair.models.base import Draws
 from stair.train.config import TrainConfig
-from stair.train.fsdp import average_copies, computing, last_of_step
+from stair.train.ema import Ema
+from stair.train.flops import Work, patches, peak_of
+from stair.train.fsdp import average_copies, computing, last_of_step, let_go
 from stair.train.heldout import held_out_losses
 from stair.train.optim import clip_gradients, lr_at, set_rate
+from stair.train.passes import pass_slices, rows_of
+from stair.train.profiling import Recording
 from stair.train.saver import Saver
-from stair.train.stages import Stage
+from stair.train.stage2 import target_share, warms
+from stair.train.stages import Stage, trainable_parts
 from stair.train.stop import StopRequest
 from stair.train.tracking import Stopwatch, Tracker, memory_mb
 from stair.train.world import World
@@ -50,12 +54,17 @@ class Trainer:
         saver: Saver,
         tracker: Tracker,
         held_out: Corpus | None = None,
+        ema: Ema | None = None,
     ) -> None:
         self.config, self.stage, self.world = config, stage, world
         self.model, self.optimizer = model, optimizer
-        self.saver, self.tracker, self.held_out = saver, tracker, held_out
+        self.saver, self.tracker, self.held_out, self.ema = saver, tracker, held_out, ema
         self.passes = pass_slices(config, world)
-        self.watch = Stopwatch()
+        self.work = work_of(config, stage, world)
+        self.watch = Stopwatch(self.work)
+        self.recording = Recording(
+            tracker.run.logs, config.tracking.profile if world.leads else 0, world.device
+        )
         self.done = 0
 
     def run(self, corpus: Corpus, first: int, stop: StopRequest) -> bool:
@@ -64,10 +73,11 @@ class Trainer:
         self.done = saved = first
         train_mode(self.model)
         batches = self.batches(corpus, first)
-        self.watch = Stopwatch()
+        self.watch = Stopwatch(self.work)
         while self.done < config.steps:
             values, stopping = self.step(batches, stop)
             self.done += 1
+            self.recording.step()
             last = self.done == config.steps
             validating = self.held_out is not None and (
                 last or (tracking.validate_every and self.done % tracking.validate_every == 0)
@@ -76,9 +86,9 @@ class Trainer:
                 values |= self.watch.read() | {"memory_mb": memory_mb(self.world.device)}
                 values |= self.validate() if validating else {}
                 self.tracker.tell(self.done, values)
-                self.watch = Stopwatch()
+                self.watch = Stopwatch(self.work)
             if last or stopping or self.done % config.checkpoint.every == 0:
-                self.saver.save(self.done, self.model, self.optimizer)
+                self.saver.save(self.done, self.model, self.optimizer, self.ema)
                 saved = self.done
             self.tracker.tick(self.done)
             if stopping and not last:
@@ -91,20 +101,21 @@ class Trainer:
         config, number = self.config, self.done
         rate = lr_at(number, config.optimizer, config.steps)
         set_rate(self.optimizer, rate)
+        warm, share = warms(number, config), target_share(number, config)
         seed_all(seed_of(config.seed, STEP_NOISE, number, self.world.rank), self.world.device)
         waiting = time.perf_counter()
         batch = next(batches)
         self.watch.waited_s += time.perf_counter() - waiting
-        self.watch.samples += config.data.batch_size
+        words = float(batch.token_mask.sum())
 
         batch = batch.to(self.world.device)
-        draws = self.draw(seed_of(config.seed, STEP_DRAWS, number))
+        draws = self.draw(seed_of(config.seed, STEP_DRAWS, number), share)
         sums: dict[str, Tensor] = {}
         for turn, (local, rows) in enumerate(self.passes):
             last_of_step(self.model, turn == len(self.passes) - 1)
             with computing(self.world, config.engine):
                 part = draws.part(rows).to(self.world.device)
-                losses = self.model(rows_of(batch, local), part, self.stage.condition)
+                losses = self.model(rows_of(batch, local), part, self.stage.condition, warm)
             (losses["loss"] / len(self.passes)).backward()
             for name, loss in losses.items():
                 sums[name] = sums[name] + loss.detach() if name in sums else loss.detach()
@@ -114,21 +125,29 @@ class Trainer:
         # The one meeting of a step: what was computed, who was asked to stop, whose checkpoint failed.
         names = list(sums)
         mine = torch.stack([*(sums[name].float() for name in names), norm.float()]).tolist()
-        told = self.world.total([*mine, float(stop.wanted), float(self.saver.failed)])
+        told = self.world.total([*mine, words, float(stop.wanted), float(self.saver.failed)])
         if told[-1]:
             self.saver.finish()  # raises
-        share = self.world.size * len(self.passes)
-        values = {key(name): total / share for name, total in zip(names, told, strict=False)}
-        values |= {"grad_norm": told[-3] / self.world.size, "lr": rate}
+        parts = self.world.size * len(self.passes)
+        values = {key(name): total / parts for name, total in zip(names, told, strict=False)}
+        values |= {"grad_norm": told[-4] / self.world.size, "lr": rate}
+        if config.stage2.mix_target and self.stage.name == "stage2":
+            values["target_share"] = share
         refuse_non_finite(values, number + 1)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
+        if self.ema is not None:
+            self.ema.update()
+        self.watch.samples += config.data.batch_size
+        self.watch.tokens += told[-3] + config.data.batch_size * patches(
+            config.model.vision.dino, config.inputs
+        )
         return values, bool(told[-2])
 
-    def draw(self, seed: int) -> Draws:
+    def draw(self, seed: int, target_share: float = 0.0) -> Draws:
         """The randomness of a global batch."""
         generator = torch.Generator().manual_seed(seed)
-        return self.model.draw(self.config.data.batch_size, generator)  # type: ignore[operator]
+        return self.model.draw(self.config.data.batch_size, generator, target_share)  # type: ignore[operator]
 
     def batches(self, corpus: Corpus, first: int, workers: int | None = None) -> Iterator[Batch]:
         """This process's batches from step `first` on, without end."""
@@ -146,18 +165,30 @@ class Trainer:
         return iter(loader)
 
     def validate(self) -> dict[str, float]:
-        """The held-out losses: always the same batches with the same noise."""
+        """The held-out losses of what would be served: always the same batches with the same noise."""
         assert self.held_out is not None
         config, local = self.config, self.config.data.batch_size // self.world.size
         mine = slice(self.world.rank * local, (self.world.rank + 1) * local)
-        return held_out_losses(
-            self.model,
-            [c for c in self.stage.watches if c != "shuffled" or local > 1],
-            islice(self.batches(self.held_out, 0, workers=0), config.tracking.validate_batches),
-            lambda number: self.draw(seed_of(config.seed, HELD_OUT, number)).part(mine),
-            self.world,
-            config.engine,
-        )
+        with self.ema.in_place() if self.ema else nullcontext():
+            found = held_out_losses(
+                self.model,
+                [c for c in self.stage.watches if c != "shuffled" or local > 1],
+                islice(self.batches(self.held_out, 0, workers=0), config.tracking.validate_batches),
+                lambda number: self.draw(seed_of(config.seed, HELD_OUT, number)).part(mine),
+                self.world,
+                config.engine,
+            )
+        let_go(self.model)
+        return found
+
+
+def work_of(config: TrainConfig, stage: Stage, world: World) -> Work:
+    """What a run computes and what its GPUs could; the peak is that of bf16, so fp32 has none."""
+    peak = 0.0
+    if world.device.type == "cuda" and config.engine.precision == "bf16":
+        peak = peak_of(torch.cuda.get_device_name(world.device)) * world.size
+    learning = trainable_parts(stage, config.freeze)
+    return Work(config.model, config.inputs, stage.condition, learning, peak)
 
 
 def seed_of(*words: int) -> int:
@@ -178,51 +209,6 @@ def train_mode(model: nn.Module) -> None:
     for part in model.parts().values():  # type: ignore[operator]
         if not any(parameter.requires_grad for parameter in part.parameters()):
             part.eval()
-
-
-def refuse_impossible(config: TrainConfig, world: World) -> None:
-    """Raises UsageError for settings that no run could follow."""
-    counts = {
-        "steps": config.steps,
-        "data.batch_size": config.data.batch_size,
-        "engine.accumulate": config.engine.accumulate,
-        "checkpoint.every": config.checkpoint.every,
-        "tracking.log_every": config.tracking.log_every,
-    }
-    for name, value in counts.items():
-        if value < 1:
-            raise UsageError(f"{name} is {value}", hint=f"--{name} 1 or more")
-    rows_per_pass(config, world)
-
-
-def rows_per_pass(config: TrainConfig, world: World) -> int:
-    """Samples of one backward pass in one process. Raises UsageError when the batch does not divide."""
-    batch, accumulate = config.data.batch_size, config.engine.accumulate
-    rows, left = divmod(batch, world.size * accumulate)
-    if left or not rows:
-        raise UsageError(
-            f"data.batch_size {batch} is not divisible by {world.size} processes x {accumulate} passes "
-            "(engine.accumulate)",
-            hint=f"--data.batch-size {max(1, rows) * world.size * accumulate}",
-        )
-    return rows
-
-
-def pass_slices(config: TrainConfig, world: World) -> list[tuple[slice, slice]]:
-    """For each backward pass of a step: its rows in this process's batch, and in the global batch."""
-    rows = rows_per_pass(config, world)
-    offset = world.rank * rows * config.engine.accumulate
-    starts = [turn * rows for turn in range(config.engine.accumulate)]
-    return [(slice(s, s + rows), slice(offset + s, offset + s + rows)) for s in starts]
-
-
-def rows_of(batch: Batch, rows: slice) -> Batch:
-    """Some samples of a batch."""
-    sliced: dict[str, Any] = {}
-    for field in dataclasses.fields(batch):
-        value = getattr(batch, field.name)
-        sliced[field.name] = None if value is None else value[rows]
-    return Batch(**sliced)
 
 
 def key(loss: str) -> str:

@@ -1,7 +1,9 @@
 """The DiT head, and the defect it must not inherit."""
 
+import pytest
 import torch
 
+from stair import settings
 from stair.models.config import HeadConfig
 from stair.models.parts.dit import ActionModel
 
@@ -60,3 +62,15 @@ def test_repeated_draws_equal_separate_ones():
     for r in range(3):
         alone = model(noisy[r : r + 1], time[r : r + 1], cognition, per_token)
         torch.testing.assert_close(together[r : r + 1], alone)
+
+
+@pytest.mark.parametrize(("size", "shape"), [("S", (6, 384, 4)), ("B", (12, 768, 12)), ("L", (24, 1024, 16))])
+def test_a_dit_is_known_by_its_name(size, shape):
+    config = settings.build(HeadConfig, {"size": size, "width": 8})
+    assert (config.depth, config.width, config.heads) == shape
+    assert settings.build(HeadConfig, settings.dump(config)) == config
+
+
+def test_the_default_head_is_dit_b():
+    plain, named = HeadConfig(), HeadConfig(size="B")
+    assert (plain.depth, plain.width, plain.heads) == (named.depth, named.width, named.heads)

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from stair.errors import UsageError
 from stair.models.config import FlowConfig
 from stair.models.parts import flow
 
@@ -55,3 +56,28 @@ def test_euler_takes_as_many_evaluations_as_steps_and_is_exact_on_straight_paths
 
     torch.testing.assert_close(flow.integrate(velocity, noise, 10), goal)
     assert seen == [round(i / 10, 6) for i in range(10)]  # not linspace's nine, as WoG has it
+
+
+def test_the_wog_rule_takes_one_evaluation_less_from_point_to_point():
+    noise, goal, seen = torch.randn(3, 16, 7), torch.randn(3, 16, 7), []
+
+    def velocity(x, t):
+        seen.append(t[0].item())
+        return goal - noise
+
+    torch.testing.assert_close(flow.integrate(velocity, noise, 10, "wog"), goal)
+    assert seen == pytest.approx([i / 9 for i in range(9)])
+
+
+@pytest.mark.parametrize(("steps", "rule"), [(0, "intervals"), (1, "wog")])
+def test_no_step_at_all_is_refused(steps, rule):
+    with pytest.raises(UsageError, match="no step at all"):
+        flow.euler_times(steps, rule)
+
+
+def test_many_points_for_each_sample_are_integrated_at_once():
+    noise = torch.randn(5, 3, 16, 7)
+    together = flow.integrate(lambda x, t: t[..., None, None] - x, noise, 4)
+    for n in range(5):
+        alone = flow.integrate(lambda x, t: t[..., None, None] - x, noise[n], 4)
+        torch.testing.assert_close(together[n], alone)

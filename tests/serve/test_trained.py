@@ -176,3 +176,29 @@ def test_the_command_refuses_in_two_lines(words, code, told):
     assert done.returncode == code
     assert told in done.stderr
     assert len(done.stderr.strip().splitlines()) == 2
+
+
+def test_of_several_samples_the_most_typical_is_the_answer(models, policy):
+    many = load_policy(ServeConfig(model=str(models / "stage2"), device="cpu", samples=5))
+    drawn = []
+    predict, many.model.predict = (
+        many.model.predict,
+        lambda *a, **k: drawn.append(predict(*a, **k)) or drawn[0],
+    )
+    answers = many.act_batch(queries())
+    chunks = drawn[0]
+    assert chunks.shape == (5, 4, 16, 7)
+    far = (chunks - chunks.mean(0)).square().sum((-2, -1))
+    chosen = chunks[far.argmin(0), torch.arange(4)]
+    expected = unnormalize(chosen[1].numpy(), Statistics.from_json(STATISTICS["tabletop"]).action)
+    assert np.allclose(answers[1], expected, atol=1e-6)
+    assert not np.allclose(answers, policy.act_batch(queries()))
+
+
+def test_a_stage_2_model_can_be_served_without_dynamic_tokens_and_a_stage_1_model_only_so(models, policy):
+    blind = load_policy(ServeConfig(model=str(models / "stage2"), device="cpu", condition="zero"))
+    assert not np.allclose(blind.act_batch(queries()), policy.act_batch(queries()))
+    with pytest.raises(StairError, match="oformer is untrained"):
+        load_policy(
+            ServeConfig(model=str(models / "stage1"), device="cpu", allow_stage1=True, condition="oformer")
+        )

@@ -32,7 +32,7 @@ class Table(nn.Module):
 
 def draws_of(number: int) -> Draws:
     drop = torch.zeros(4, dtype=torch.bool)
-    return Draws(torch.full((1, 4, 16, 7), float(number)), torch.full((1, 4), 0.5), drop, drop)
+    return Draws(torch.full((1, 4, 16, 7), float(number)), torch.full((1, 4), 0.5), drop, drop, drop)
 
 
 def test_every_condition_sees_the_same_noise_and_the_mean_of_its_action_loss_comes_back() -> None:

@@ -32,6 +32,11 @@ def test_flags_are_laid_over_the_file(tmp_path: Path) -> None:
     assert (config.steps, config.optimizer.learning_rate, config.optimizer.clip_norm) == (7, 1e-3, 2.0)
 
 
+def test_a_rate_of_one_part_is_a_flag(tmp_path: Path) -> None:
+    config = read_config(["--optimizer.rates.action_model", "1e-4", "--optimizer.rates.oformer=2e-4"])
+    assert config.optimizer.rates == {"action_model": 1e-4, "oformer": 2e-4}
+
+
 def test_a_missing_data_folder_is_two_lines_and_code_one(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

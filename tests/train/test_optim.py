@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from stair.errors import StairError
+from stair.errors import StairError, UsageError
 from stair.train.config import OptimizerConfig
-from stair.train.optim import clip_gradients, lr_at, make_optimizer
+from stair.train.optim import clip_gradients, lr_at, make_optimizer, set_rate
 
 PEAK = 2e-3
 
@@ -41,6 +41,24 @@ def test_vectors_and_biases_do_not_decay_and_frozen_parameters_are_left_out() ->
     assert (decayed["weight_decay"], plain["weight_decay"]) == (0.5, 0.0)
     assert [tuple(p.shape) for p in decayed["params"]] == [(4, 3)]
     assert len(plain["params"]) == 4
+
+
+def test_a_part_may_have_a_rate_of_its_own_and_keeps_its_share_of_the_schedule() -> None:
+    model = nn.ModuleDict({"projector": nn.Linear(3, 4), "action_model": nn.Linear(4, 2)})
+    config = OptimizerConfig(learning_rate=PEAK, weight_decay=0.1, rates={"action_model": 5 * PEAK})
+    optimizer = make_optimizer(model, config)
+    assert len(optimizer.param_groups) == 4
+    set_rate(optimizer, PEAK / 2)
+    rates = {id(p): group["lr"] for group in optimizer.param_groups for p in group["params"]}
+    assert [rates[id(p)] for p in model["projector"].parameters()] == pytest.approx([PEAK / 2] * 2)
+    assert [rates[id(p)] for p in model["action_model"].parameters()] == pytest.approx([5 * PEAK / 2] * 2)
+
+
+def test_a_rate_for_what_does_not_train_is_refused_with_what_does() -> None:
+    model = nn.ModuleDict({"projector": nn.Linear(3, 4)})
+    with pytest.raises(UsageError, match="'action_modle', which does not train") as caught:
+        make_optimizer(model, OptimizerConfig(rates={"action_modle": 1e-4}))
+    assert "projector" in caught.value.hint
 
 
 def test_a_model_with_nothing_to_train_is_refused() -> None:

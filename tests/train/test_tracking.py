@@ -13,7 +13,9 @@ import torch
 
 from stair.errors import UsageError
 from stair.rundir import RunDir
+from stair.train.flops import Work
 from stair.train.tracking import Stopwatch, drop_lines_after, memory_mb, open_wandb
+from tests.models.small import CONFIG, INPUTS
 from tests.train.small import metrics, settings_of, train_here
 
 
@@ -29,6 +31,8 @@ def test_every_line_has_what_one_wants_to_plot(finished: Path) -> None:
             "lr",
         } <= line.keys()
         assert line["samples_per_s"] > 0
+        assert line["tokens_per_s"] > 16 * line["samples_per_s"]  # patches, and words
+        assert "mfu" not in line  # no peak is known of a CPU
         assert 0 <= line["data_wait_share"] <= 1
         assert 50 < line["memory_mb"] < 10_000
 
@@ -50,6 +54,15 @@ def test_the_stopwatch_starts_anew_at_every_reading() -> None:
     watch.samples, watch.waited_s = 10, 1e-9
     assert watch.read()["samples_per_s"] > 0
     assert watch.read()["samples_per_s"] == 0
+
+
+def test_where_the_peak_is_known_the_stopwatch_tells_the_share_of_it() -> None:
+    work = Work(CONFIG, INPUTS, "dynamic", frozenset({"action_model"}), peak=1e9)
+    watch = Stopwatch(work)
+    watch.samples, watch.tokens, watch.since = 10, 10 * 22.0, watch.since - 2.0
+    values = watch.read()
+    assert values["tokens_per_s"] == pytest.approx(110, rel=0.1)
+    assert values["mfu"] == pytest.approx(work.utilisation(10, 220.0, 2.0), rel=0.1)
 
 
 def test_memory_is_in_megabytes() -> None:

@@ -9,7 +9,8 @@ import torch
 
 from stair.errors import StairError, UsageError
 from stair.rundir import RunDir
-from stair.train.trainer import pass_slices, rows_of, seed_of
+from stair.train.passes import pass_slices, rows_of
+from stair.train.trainer import seed_of
 from stair.train.world import World
 from tests.models.small import make_batch
 from tests.train.small import column, settings_of, train_here
