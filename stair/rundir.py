@@ -14,14 +14,14 @@ import json
 import os
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from stair.errors import StairError
+from stair.frozen import frozen
 
 
-@dataclass(frozen=True)
+@frozen
 class Checkpoint:
     """One saved step: `model/` is what serving loads, `training/` what resuming loads."""
 
@@ -41,7 +41,7 @@ class Checkpoint:
         return self.path / "complete"
 
 
-@dataclass(frozen=True)
+@frozen
 class RunDir:
     """The paths of one run. Making a RunDir touches nothing; `create` makes the folder."""
 

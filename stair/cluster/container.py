@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from stair.errors import UsageError
+from stair.frozen import frozen
 
 RUNTIME = "apptainer"
 INSIDE = "APPTAINERENV_"
@@ -25,7 +25,7 @@ OUTSIDE = (
 """What Apptainer itself may need of the host; none of it is visible inside."""
 
 
-@dataclass(frozen=True)
+@frozen
 class Bind:
     """A folder of the host and where it is seen inside; the same place if that is empty."""
 
@@ -46,7 +46,7 @@ class Bind:
         return "--mount", ",".join(["type=bind", *fields, *(["ro"] if self.read_only else [])])
 
 
-@dataclass(frozen=True)
+@frozen
 class ContainerConfig:
     """The images that steps run in, and what they see of the host."""
 

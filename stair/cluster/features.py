@@ -9,15 +9,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from stair.errors import UsageError
+from stair.frozen import frozen
 
 TOKEN = re.compile(r"\s*([][()&|,*]|[^][()&|,*\s]+)")
 Nodes = frozenset[str]
 
 
-@dataclass(frozen=True)
+@frozen
 class Choice:
     """Nodes that a job may have, and how many it must have of some of them."""
 

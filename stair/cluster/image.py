@@ -13,12 +13,13 @@ import shutil
 import stat
 import subprocess
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Literal
 
 from stair.cluster.remembered import file_key, recall, remember
 from stair.cluster.sif import NotASif, Truncated, read_sif
+from stair.frozen import frozen
 
 MACHINES = {"x86_64": "amd64", "aarch64": "arm64", "ppc64le": "ppc64le", "s390x": "s390x", "armv7l": "arm"}
 """What `uname -m` says → what a SIF says."""
@@ -28,7 +29,7 @@ PYTHONS = ((3, 10), (3, 12))
 Trouble = Literal["", "missing", "unreadable", "not-sif", "truncated"]
 
 
-@dataclass(frozen=True)
+@frozen
 class ImageFacts:
     """What was found at a path. Looking never fails: what went wrong is a fact too."""
 
@@ -67,7 +68,7 @@ class ImageFacts:
         return self.labels.get("stair.version", "")
 
 
-@dataclass(frozen=True)
+@frozen
 class ImageProblem:
     """One reason why a step cannot run in an image, or why that could not be found out."""
 

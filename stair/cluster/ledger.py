@@ -13,10 +13,11 @@ import os
 import re
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any, Literal
 
+from stair.frozen import frozen
 from stair.rundir import RunDir, append_line, read_lines
 
 Verdict = Literal["done", "checkpointed", "retryable", "fatal", "cancelled"]
@@ -25,7 +26,7 @@ Cause = Literal["", "timeout", "preemption", "node", "crash"]
 """Which budget an attempt that has to be repeated is counted on."""
 
 
-@dataclass(frozen=True)
+@frozen
 class Sent:
     """One sbatch."""
 
@@ -45,7 +46,7 @@ class Sent:
     """Seconds since 1970."""
 
 
-@dataclass(frozen=True)
+@frozen
 class Attempt:
     """One start of a step, or of one member of it."""
 

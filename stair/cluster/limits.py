@@ -7,13 +7,15 @@ Read by slurm_facts.py, judged by submit/preflight/limits.py. The surprise: `Non
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
+
+from stair.frozen import frozen
 
 Tres = Mapping[str, int]
 """Trackable resources by Slurm's name: cpu, mem (MiB), node, gres/gpu, gres/gpu:h100."""
 
 
-@dataclass(frozen=True)
+@frozen
 class Limits:
     """Limits by sacctmgr(1)'s names; those of a QOS's users and accounts stay empty in an association."""
 
@@ -44,7 +46,7 @@ class Limits:
     group_wall_s: int | None = None
 
 
-@dataclass(frozen=True)
+@frozen
 class Qos:
     """A quality of service."""
 
@@ -58,7 +60,7 @@ class Qos:
     limits: Limits = Limits()
 
 
-@dataclass(frozen=True)
+@frozen
 class Association:
     """A user in an account, perhaps for one partition only; or, without a user, the account itself."""
 

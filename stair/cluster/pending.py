@@ -9,11 +9,12 @@ parts. The surprise: many codes are about the cluster's turn-taking and need no 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from functools import lru_cache
 
+from stair.frozen import frozen
 
-@dataclass(frozen=True)
+
+@frozen
 class Explanation:
     """What a reason means, and what to do about it."""
 

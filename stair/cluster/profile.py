@@ -7,16 +7,17 @@ exists without any file, so that an installed package can run on the machine it 
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
 from typing import Literal
 
 from stair.cluster.container import ContainerConfig
 from stair.errors import unknown
+from stair.frozen import frozen
 from stair.settings import build, read_yaml
 
 
-@dataclass(frozen=True)
+@frozen
 class SlurmConfig:
     """What every job says to Slurm, and how often it may begin again."""
 
@@ -51,7 +52,7 @@ class SlurmConfig:
     """How often a step goes on after a process was killed or lost its peers on healthy nodes."""
 
 
-@dataclass(frozen=True)
+@frozen
 class NetworkConfig:
     """Named networks. A name that a node does not have is an error there, never a silent fallback."""
 
@@ -63,7 +64,7 @@ class NetworkConfig:
     """NCCL_DEBUG."""
 
 
-@dataclass(frozen=True)
+@frozen
 class ClusterProfile:
     """What a plan must know about the place it will run at."""
 

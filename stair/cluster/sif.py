@@ -11,9 +11,10 @@ from __future__ import annotations
 
 import json
 import struct
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
+
+from stair.frozen import frozen
 
 HEADER = struct.Struct("<32s10s3s3s16sqqqqqqqq")
 """Launch line, magic, version, architecture, UUID, created, modified, then free, total and place of the
@@ -34,7 +35,7 @@ class Truncated(Exception):
     """The table of contents names bytes that the file does not have."""
 
 
-@dataclass(frozen=True)
+@frozen
 class Sif:
     """What the table of contents says."""
 

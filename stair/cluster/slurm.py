@@ -12,11 +12,11 @@ import pwd
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from stair.cluster.slurm_facts import SlurmFacts
 from stair.cluster.slurm_records import ACCOUNT_COLUMNS, QOS_COLUMNS, USER_COLUMNS, make_facts
 from stair.errors import StairError
+from stair.frozen import frozen
 
 TIMEOUT_S = 20.0
 """For all commands together; slurmctld's own MessageTimeout is 10 s by default."""
@@ -27,7 +27,7 @@ NODES = ("scontrol", "--all", "-o", "show", "node")
 ACCOUNTING = ("sacctmgr", "-P")
 
 
-@dataclass(frozen=True)
+@frozen
 class Answer:
     """What one command printed."""
 

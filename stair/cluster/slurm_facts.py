@@ -8,10 +8,11 @@ last word.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from stair.cluster.limits import Association, Qos
 from stair.cluster.slurm_text import Gres
+from stair.frozen import frozen
 
 GONE = frozenset({"DOWN", "ERROR", "FUTURE", "UNKNOWN"})
 UNFIT = frozenset(
@@ -20,7 +21,7 @@ UNFIT = frozenset(
 """States and flags of a node that takes no job now: scontrol(1), sinfo(1)."""
 
 
-@dataclass(frozen=True)
+@frozen
 class Partition:
     """A queue and its rules."""
 
@@ -50,7 +51,7 @@ class Partition:
     preempt_mode: str = ""
 
 
-@dataclass(frozen=True)
+@frozen
 class Node:
     """One node, as configured and as it stands now."""
 
@@ -75,7 +76,7 @@ class Node:
         return sum(gres.count for gres in self.gres if gres.name == name and kind in ("", gres.type))
 
 
-@dataclass(frozen=True)
+@frozen
 class SlurmFacts:
     """A cluster as its Slurm tells it to one user."""
 

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+
+from stair.frozen import frozen
 
 NOTHING = {"", "n/a", "none", "(null)", "unlimited", "infinite", "partition_limit", "-1", "n"}
 """How Slurm writes that there is no value, in small letters."""
@@ -34,7 +35,7 @@ STATE_MARKS = {
 """sinfo(1), NODE STATE CODES: a mark behind the state."""
 
 
-@dataclass(frozen=True)
+@frozen
 class Gres:
     """A kind of generic resource of one node."""
 

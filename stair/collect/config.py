@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from stair.errors import UsageError
+from stair.frozen import frozen
 
 LAYOUTS = 100_000
 """Demonstrations use layouts below this number, evaluations those from it on."""
 
 
-@dataclass(frozen=True)
+@frozen
 class CollectConfig:
     """Demonstrations of the tabletop, written as an RLDS data set ROOT/tabletop/1.0.0."""
 

@@ -6,13 +6,14 @@ as training did. `DataConfig` stays with the run. Torch-free, looks at no disk.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Literal
 
 from stair.errors import UsageError
+from stair.frozen import frozen
 
 
-@dataclass(frozen=True)
+@frozen
 class ImageConfig:
     """The present camera image, as the vision towers see it."""
 
@@ -25,7 +26,7 @@ class ImageConfig:
     on held-out data. A model trained under `data.augment.crop` 0.9 needs 0.9 here; it travels with it."""
 
 
-@dataclass(frozen=True)
+@frozen
 class ClipConfig:
     """The short video around the present step, seen by the dynamic encoder in training only."""
 
@@ -42,7 +43,7 @@ class ClipConfig:
     spans 3.2 s. Not for explicit offsets."""
 
 
-@dataclass(frozen=True)
+@frozen
 class LanguageConfig:
     """How an instruction becomes token ids."""
 
@@ -54,7 +55,7 @@ class LanguageConfig:
     max_tokens: int = 2048
 
 
-@dataclass(frozen=True)
+@frozen
 class ActionConfig:
     """The action chunk: 7 dimensions are dxyz (m), drpy (rad), gripper (1 = open)."""
 
@@ -62,7 +63,7 @@ class ActionConfig:
     chunk: int = 16
 
 
-@dataclass(frozen=True)
+@frozen
 class InputConfig:
     """All of what a model is fed and gives; saved beside its weights."""
 
@@ -72,7 +73,7 @@ class InputConfig:
     action: ActionConfig = field(default_factory=ActionConfig)
 
 
-@dataclass(frozen=True)
+@frozen
 class AugmentConfig:
     """Changes to training samples, drawn once per sample: the same for the image and every frame of its clip.
 
@@ -104,7 +105,7 @@ class AugmentConfig:
         return AugmentConfig(clip=self.clip)
 
 
-@dataclass(frozen=True)
+@frozen
 class LeRobotConfig:
     """What the columns of a LeRobot data set mean, where their names do not say it; empty is: look."""
 
@@ -117,7 +118,7 @@ class LeRobotConfig:
     """Seven numbers dx dy dz droll dpitch dyaw gripper (1 = open), likewise of `action`."""
 
 
-@dataclass(frozen=True)
+@frozen
 class DataConfig:
     """Where training samples come from and in which order."""
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
 
+from stair.frozen import frozen
 
-@dataclass(frozen=True)
+
+@frozen
 class EvalConfig:
     """Rollouts of one policy on some tasks."""
 

@@ -7,11 +7,13 @@ fields below.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Literal
 
+from stair.frozen import frozen
 
-@dataclass(frozen=True)
+
+@frozen
 class TowerConfig:
     """One vision transformer, in timm's conventions."""
 
@@ -45,7 +47,7 @@ def siglip_so400m() -> TowerConfig:
     return TowerConfig(width=1152, depth=27, mlp_width=4304, attention_pool=True, mean=half, std=half)
 
 
-@dataclass(frozen=True)
+@frozen
 class VisionConfig:
     """Two towers over the same image, second-last features side by side."""
 
@@ -53,7 +55,7 @@ class VisionConfig:
     siglip: TowerConfig = field(default_factory=siglip_so400m)
 
 
-@dataclass(frozen=True)
+@frozen
 class LlamaConfig:
     """The language model; defaults are Llama-2-7B with the pad row OpenVLA added."""
 
@@ -66,7 +68,7 @@ class LlamaConfig:
     epsilon: float = 1e-5
 
 
-@dataclass(frozen=True)
+@frozen
 class DynamicConfig:
     """The frozen encoder that turns a clip into `tokens` vectors of `width`."""
 
@@ -89,7 +91,7 @@ class DynamicConfig:
     """univam: auto computes in bf16 on a GPU, as upstream does, and in fp32 on a CPU."""
 
 
-@dataclass(frozen=True)
+@frozen
 class OformerConfig:
     """The query transformer that replaces the dynamic encoder at deployment."""
 
@@ -103,7 +105,7 @@ DIT_SIZES = {"S": (6, 384, 4), "B": (12, 768, 12), "L": (24, 1024, 16)}
 """Depth, width and heads of CogACT's DiT-S, DiT-B and DiT-L."""
 
 
-@dataclass(frozen=True)
+@frozen
 class HeadConfig:
     """The DiT action head; defaults are DiT-B."""
 
@@ -127,7 +129,7 @@ class HeadConfig:
                 object.__setattr__(self, name, value)
 
 
-@dataclass(frozen=True)
+@frozen
 class FlowConfig:
     """Flow matching from noise (t = 0) to action (t = 1)."""
 
@@ -144,7 +146,7 @@ class FlowConfig:
     checkpoints were evaluated."""
 
 
-@dataclass(frozen=True)
+@frozen
 class AuxiliaryConfig:
     """Optional small losses on the cognition token; all off in the published recipe.
 
@@ -161,7 +163,7 @@ class AuxiliaryConfig:
     learns to look at it, long before the last token has learned to ask that word."""
 
 
-@dataclass(frozen=True)
+@frozen
 class ModelConfig:
     """A whole STAIR model."""
 

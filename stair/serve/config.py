@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
 
+from stair.frozen import frozen
 
-@dataclass(frozen=True)
+
+@frozen
 class ServeConfig:
     """One policy behind one port."""
 

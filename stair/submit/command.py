@@ -10,17 +10,17 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from stair.cluster.container import Bind, ContainerConfig, in_container
 from stair.cluster.profile import ClusterProfile
+from stair.frozen import frozen
 from stair.rundir import settings_file
 from stair.settings import dump, parse_overrides
 from stair.submit.job import CollectJob, CommandJob, EvalJob, StepJob, TrainJob
 
 
-@dataclass(frozen=True)
+@frozen
 class Command:
     """What a step starts; `server` runs beside it and may be empty."""
 

@@ -13,16 +13,17 @@ import os
 import re
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from stair.cluster.ledger import Cause
+from stair.frozen import frozen
 from stair.submit.patience import patiently
 from stair.submit.seat import Seat
 
 SECONDS = 30.0
 
 
-@dataclass(frozen=True)
+@frozen
 class Fate:
     """What is known about the end of the job around us."""
 

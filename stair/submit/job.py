@@ -7,16 +7,17 @@ them may begin with `{run}`, the run folder, so that later steps of a chain can 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Literal
 
 from stair.collect.config import CollectConfig
 from stair.evaluate.config import EvalConfig
+from stair.frozen import frozen
 from stair.serve.config import ServeConfig
 from stair.train.config import TrainConfig
 
 
-@dataclass(frozen=True)
+@frozen
 class Resources:
     """How much of a cluster a step may use."""
 
@@ -39,7 +40,7 @@ class Resources:
     qos: str = ""
 
 
-@dataclass(frozen=True)
+@frozen
 class CollectJob:
     """Demonstrations of the built-in simulator's expert, written as a data set."""
 
@@ -47,7 +48,7 @@ class CollectJob:
     resources: Resources = field(default_factory=Resources)
 
 
-@dataclass(frozen=True)
+@frozen
 class TrainJob:
     """One training stage."""
 
@@ -55,7 +56,7 @@ class TrainJob:
     resources: Resources = field(default_factory=Resources)
 
 
-@dataclass(frozen=True)
+@frozen
 class EvalJob:
     """One policy, served and tried in a simulator."""
 
@@ -68,7 +69,7 @@ class EvalJob:
     resources: Resources = field(default_factory=Resources)
 
 
-@dataclass(frozen=True)
+@frozen
 class ReportJob:
     """The table and the page about evaluations."""
 
@@ -77,7 +78,7 @@ class ReportJob:
     resources: Resources = field(default_factory=Resources)
 
 
-@dataclass(frozen=True)
+@frozen
 class CommandJob:
     """Any program, run with the same guarantees as the rest: image, binds, retries, array members."""
 
@@ -100,7 +101,7 @@ KINDS: dict[str, type[StepJob]] = {
 """The kinds a recipe or a step of one may have, and what its tree is decoded into."""
 
 
-@dataclass(frozen=True)
+@frozen
 class NamedStep:
     """A job with the name its folder and its overrides carry."""
 
@@ -109,7 +110,7 @@ class NamedStep:
     job: StepJob
 
 
-@dataclass(frozen=True)
+@frozen
 class Chain:
     """Steps in the order they run. A recipe of a single job is a chain of one, `alone` in the folder."""
 

@@ -9,9 +9,9 @@ environment instead, see secrets.py.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 from stair.errors import UsageError
+from stair.frozen import frozen
 
 DECIDED = {
     "array": "resources.members",
@@ -49,7 +49,7 @@ DECIDED = {
 """Options of sbatch that the plan decides, and what to set instead."""
 
 
-@dataclass(frozen=True)
+@frozen
 class Request:
     """What one step asks of a cluster: one task on each of `nodes` nodes."""
 

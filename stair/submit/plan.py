@@ -10,11 +10,12 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stair.errors import StairError
+from stair.frozen import frozen
 from stair.rundir import address_file, done_file, settings_file
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ CODE_INSIDE = "/opt/stair/src"
 """Where an image holds the package; a run's snapshot is bound over it."""
 
 
-@dataclass(frozen=True)
+@frozen
 class Step:
     """One command, the settings it reads, and where it leaves what it makes."""
 
@@ -86,7 +87,7 @@ class Step:
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-@dataclass(frozen=True)
+@frozen
 class Batch:
     """One sbatch: a step, or as much of its array as Slurm takes at once."""
 
@@ -106,7 +107,7 @@ class Batch:
     """How many of them run at once."""
 
 
-@dataclass(frozen=True)
+@frozen
 class Budgets:
     """How often a step may begin again, by what ended it."""
 
@@ -116,7 +117,7 @@ class Budgets:
     crash: int = 0
 
 
-@dataclass(frozen=True)
+@frozen
 class Plan:
     """All that will be run for one submission."""
 

@@ -10,13 +10,14 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
 from typing import Any
 
 from stair.cluster.container import Bind
 from stair.cluster.profile import ClusterProfile
 from stair.errors import UsageError, unknown
+from stair.frozen import frozen
 from stair.rundir import address_file
 from stair.settings import Tree, dump
 from stair.submit.command import image_of, make_command, step_environment
@@ -25,7 +26,7 @@ from stair.submit.plan import CODE_INSIDE, Budgets, Plan, Step, snapshot_folder
 from stair.submit.refusals import check_step
 
 
-@dataclass(frozen=True)
+@frozen
 class Origin:
     """What a plan pins down of the outside: looked up by the caller, so that planning stays pure."""
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
 from stair.cluster.container import runs_inside
@@ -17,6 +17,7 @@ from stair.cluster.digest import file_digest
 from stair.cluster.image import check_image, inspect_image
 from stair.cluster.profile import ClusterProfile
 from stair.cluster.slurm import read_cluster
+from stair.frozen import frozen
 from stair.submit.batches import make_request, with_batches
 from stair.submit.job import Chain
 from stair.submit.plan import Plan
@@ -28,7 +29,7 @@ from stair.submit.secrets import cluster_environment, refuse_secrets
 from stair.submit.snapshot import describe_code
 
 
-@dataclass(frozen=True)
+@frozen
 class Prepared:
     """A plan and what is to be said about it."""
 

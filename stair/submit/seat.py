@@ -8,13 +8,13 @@ that id.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from stair.cluster.hostlist import expand
 from stair.errors import UsageError
+from stair.frozen import frozen
 
 
-@dataclass(frozen=True)
+@frozen
 class Seat:
     """One running batch job, or one running member of an array."""
 

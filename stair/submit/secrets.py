@@ -18,11 +18,11 @@ import dataclasses
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
 from stair.errors import StairError, UsageError
+from stair.frozen import frozen
 
 SHORTEST = 8
 """Signs of the shortest value that is looked for in texts."""
@@ -55,7 +55,7 @@ SHAPES = {
 }
 
 
-@dataclass(frozen=True)
+@frozen
 class Finding:
     """Where a secret stands. It never says which."""
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from stair.cluster.jobs import ask_jobs, latest_jobs, missing_members
@@ -19,6 +18,7 @@ from stair.cluster.jobstate import JobState
 from stair.cluster.ledger import Sent, read_sent, record_sent
 from stair.console import say
 from stair.errors import StairError
+from stair.frozen import frozen
 from stair.rundir import RunDir, write_whole
 from stair.submit.batches import array_words
 from stair.submit.folder import refuse_other_settings, write_settings
@@ -31,7 +31,7 @@ from stair.submit.snapshot import describe_code, take_snapshot
 from stair.submit.worker import only_worker
 
 
-@dataclass(frozen=True)
+@frozen
 class Wanted:
     """What is left to send of one batch."""
 

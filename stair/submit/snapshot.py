@@ -16,11 +16,11 @@ import os
 import shutil
 import subprocess
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
 import stair
 from stair.errors import StairError
+from stair.frozen import frozen
 from stair.origin import code_state
 from stair.rundir import RunDir, make_folder
 from stair.submit.plan import snapshot_folder
@@ -47,7 +47,7 @@ PRIVATE = (
 """Names of changed files whose content is never recorded, unless they are Python."""
 
 
-@dataclass(frozen=True)
+@frozen
 class CodeFacts:
     """A package and what it holds."""
 

@@ -11,10 +11,11 @@ from __future__ import annotations
 import signal
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from stair.cluster.container import runs_inside
+from stair.frozen import frozen
 from stair.rundir import RunDir
 from stair.submit.child import Child
 from stair.submit.plan import Step
@@ -52,7 +53,7 @@ class Stop:
         self.asked += 1
 
 
-@dataclass(frozen=True)
+@frozen
 class Stage:
     """Where a step runs."""
 

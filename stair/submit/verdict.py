@@ -8,10 +8,11 @@ business, and a lost node is bad luck: none of them may use up another's patienc
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Literal
 
 from stair.cluster.ledger import Attempt, Cause, Verdict
+from stair.frozen import frozen
 from stair.submit.plan import Budgets
 
 Again = Literal["no", "requeue", "resubmit"]
@@ -19,7 +20,7 @@ LOST_PEER = 76
 """Exit code of a training that met nothing wrong but the silence of another process (stair.train)."""
 
 
-@dataclass(frozen=True)
+@frozen
 class Ending:
     """How a step ended on one node, or as a whole."""
 
@@ -36,7 +37,7 @@ class Ending:
     """When its first process ended, in seconds since 1970."""
 
 
-@dataclass(frozen=True)
+@frozen
 class Decision:
     """What becomes of an attempt."""
 

@@ -13,12 +13,13 @@ import os
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Literal
 
 from stair.cluster.container import runs_inside, runtime_environment
 from stair.errors import StairError
+from stair.frozen import frozen
 from stair.rundir import RunDir, make_folder, write_json
 from stair.submit.markers import finish, is_done
 from stair.submit.plan import Plan, Step, read_plan
@@ -29,7 +30,7 @@ SHOWN_GPUS = "STAIR_CUDA_VISIBLE_DEVICES"
 """Carries the sender's CUDA_VISIBLE_DEVICES past submitit's local executor, which overwrites it."""
 
 
-@dataclass(frozen=True)
+@frozen
 class Outcome:
     """How a plan ended."""
 

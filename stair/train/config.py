@@ -6,14 +6,15 @@ stair/recipes; every field here can be overridden by its dotted name.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Literal
 
 from stair.data.config import DataConfig, InputConfig
+from stair.frozen import frozen
 from stair.models.config import ModelConfig
 
 
-@dataclass(frozen=True)
+@frozen
 class FreezeConfig:
     """Which parts of the VLM stay as loaded (WoG's three switches)."""
 
@@ -23,7 +24,7 @@ class FreezeConfig:
     """With a frozen llm_backbone: False trains its embedding, last layer and head all the same."""
 
 
-@dataclass(frozen=True)
+@frozen
 class OptimizerConfig:
     """AdamW and its schedule."""
 
@@ -39,7 +40,7 @@ class OptimizerConfig:
     """cosine: the learning rate ends at this share of its peak."""
 
 
-@dataclass(frozen=True)
+@frozen
 class EmaConfig:
     """An exponential moving average of weights: what is saved to be served, when it is on."""
 
@@ -49,7 +50,7 @@ class EmaConfig:
     """Whose weights; of these, what trains."""
 
 
-@dataclass(frozen=True)
+@frozen
 class Stage2Config:
     """How stage 2 begins."""
 
@@ -61,7 +62,7 @@ class Stage2Config:
     """… falling linearly to none within so many steps."""
 
 
-@dataclass(frozen=True)
+@frozen
 class EngineConfig:
     """How a step is computed, not what."""
 
@@ -85,7 +86,7 @@ class EngineConfig:
     counts as lost. Longer than the longest save: while the leading process writes, the others wait."""
 
 
-@dataclass(frozen=True)
+@frozen
 class CheckpointConfig:
     """When the run saves itself."""
 
@@ -97,7 +98,7 @@ class CheckpointConfig:
     """Write while training goes on."""
 
 
-@dataclass(frozen=True)
+@frozen
 class TrackingConfig:
     """What a run tells while it goes."""
 
@@ -111,7 +112,7 @@ class TrackingConfig:
     wandb_project: str = "stair"
 
 
-@dataclass(frozen=True)
+@frozen
 class TrainConfig:
     """One training run."""
 

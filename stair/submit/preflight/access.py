@@ -9,16 +9,16 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 
 from stair.cluster.limits import Association, Qos
 from stair.cluster.slurm_facts import Partition, SlurmFacts
 from stair.errors import unknown
+from stair.frozen import frozen
 from stair.submit.options import Request
 from stair.submit.preflight.verdict import Refusal
 
 
-@dataclass(frozen=True)
+@frozen
 class Access:
     """Whom the job counts on. Empty and None where the cluster does not say."""
 

@@ -11,9 +11,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from stair.cluster.slurm_facts import Partition, SlurmFacts
+from stair.frozen import frozen
 from stair.submit.options import Request
 from stair.submit.preflight.access import (
     Access,
@@ -30,7 +31,7 @@ NODES_LOOKED_AT = 20_000
 """A cure names other partitions only as far as that is quick: about 10 µs a node."""
 
 
-@dataclass(frozen=True)
+@frozen
 class Place:
     """One partition for one request, and what speaks against it."""
 

@@ -11,11 +11,11 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Literal
 
 from stair.cluster.limits import Limits, Qos
 from stair.cluster.slurm_facts import Partition, SlurmFacts
+from stair.frozen import frozen
 from stair.submit.options import Request
 from stair.submit.preflight.access import Access
 from stair.submit.preflight.verdict import Refusal, counted
@@ -31,7 +31,7 @@ FLAGS = {"node": "nodes", "cpu": "cores", "mem": "mem_gb"}
 """Which setting asks for a TRES; GPUs for the others."""
 
 
-@dataclass(frozen=True)
+@frozen
 class Holder:
     """One that sets limits. They are judged in the order of their force."""
 

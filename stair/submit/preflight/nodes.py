@@ -9,17 +9,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 
 from stair.cluster.features import Choice, choices, feature_names
 from stair.cluster.hostlist import compress, expand
 from stair.cluster.slurm_facts import Node, Partition, SlurmFacts
 from stair.errors import UsageError, unknown
+from stair.frozen import frozen
 from stair.submit.options import Request
 from stair.submit.preflight.verdict import Refusal, counted
 
 
-@dataclass(frozen=True)
+@frozen
 class Fit:
     """The nodes of a partition that a request could run on."""
 
@@ -28,7 +28,7 @@ class Fit:
     """How many of them take jobs now."""
 
 
-@dataclass(frozen=True)
+@frozen
 class Need:
     """One thing that every node of a job must have."""
 

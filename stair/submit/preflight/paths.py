@@ -9,16 +9,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import PurePosixPath
 
+from stair.frozen import frozen
 from stair.submit.preflight.verdict import Refusal, Verdict
 
 NODE_LOCAL = ("/tmp", "/var/tmp", "/dev/shm", "/run", "/local", "/localscratch")
 """Where every node usually has a file system of its own."""
 
 
-@dataclass(frozen=True)
+@frozen
 class Reads:
     """One path that a step reads."""
 
@@ -30,7 +31,7 @@ class Reads:
     """Read in an image; else on the host."""
 
 
-@dataclass(frozen=True)
+@frozen
 class Paths:
     """Everything of a plan that lies on a disk."""
 
@@ -47,7 +48,7 @@ class Paths:
     """The job runs on other machines than this one."""
 
 
-@dataclass(frozen=True)
+@frozen
 class Seen:
     """What this machine says about a path."""
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from stair.errors import UsageError
+from stair.frozen import frozen
 
 
-@dataclass(frozen=True)
+@frozen
 class Refusal:
     """One reason why a step can never start on this cluster."""
 
@@ -26,7 +26,7 @@ class Refusal:
         return f"step {self.step} asks for {self.asked}; {self.possible} [{self.id}]"
 
 
-@dataclass(frozen=True)
+@frozen
 class Verdict:
     """Everything preflight found, the most causal first."""
 
