@@ -18,7 +18,7 @@ from stair.data.chunks import WAYPOINTS, clip_rows, take_chunks, waypoint_rows
 from stair.data.config import DataConfig, ImageConfig, InputConfig, refuse_contradictions
 from stair.data.index import open_index
 from stair.data.language import Tokenizer, load_tokenizer, pad_prompts, prompt_ids
-from stair.data.lerobot_find import find_lerobot
+from stair.data.lerobot.find import find_lerobot
 from stair.data.mixtures import MIXTURES, mixture_of, refuse_unreadable
 from stair.data.order import Order
 from stair.data.part import Part, Places

@@ -37,11 +37,11 @@ class Frames(Protocol):
 def open_frames(index: Index) -> Frames:
     """The reader that an index needs. Raises StairError when its library is missing."""
     if index.storage.kind == "video":
-        from stair.data.lerobot_video import VideoFrames
+        from stair.data.lerobot.video import VideoFrames
 
         return VideoFrames(index.files, index.storage.fps)
     if index.storage.kind == "column":
-        from stair.data.lerobot_tables import TableFrames
+        from stair.data.lerobot.tables import TableFrames
 
         return TableFrames(index.files, index.storage.column)
     return FrameReader(index.files)

@@ -22,7 +22,7 @@ import numpy as np
 
 from stair.console import Progress, say
 from stair.data.config import LeRobotConfig
-from stair.data.lerobot_find import Format, find_lerobot
+from stair.data.lerobot.find import Format, find_lerobot
 from stair.data.rlds import RawEpisode, RldsFolder
 from stair.data.sample import Episode
 from stair.data.standardize import dataset_folder, refuse_infinite, standard_of, standardize
@@ -122,7 +122,7 @@ def open_index(
     for missing folders and, unless `skip_corrupt`, broken records; what was skipped is said on stderr.
     """
     if (place := find_lerobot(root, dataset, format)) is not None:
-        from stair.data.lerobot_index import LeRobotSource  # needs pyarrow
+        from stair.data.lerobot.index import LeRobotSource  # needs pyarrow
 
         source = LeRobotSource.open(place, dataset, split, lerobot or LeRobotConfig(), skip_corrupt)
         return kept_index(place, dataset, split, source.key, source.build)

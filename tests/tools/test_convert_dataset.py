@@ -15,7 +15,7 @@ from stair.data.index import open_index
 from stair.data.rlds import RldsFolder
 from stair.errors import StairError, UsageError
 from tests.data.conftest import _own_cache, bridge  # noqa: F401
-from tests.data.lerobots import SIZE, write_rlds
+from tests.data.lerobot.made import SIZE, write_rlds
 from tools.editions import edition, to_rlds
 from tools.editions.cli import main
 from tools.made_fractal import write_fractal

@@ -22,8 +22,8 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from stair.data.lerobot_encode import encode_video, join_videos
-from stair.data.lerobot_video import Decoder, VideoFrames, choose_decoder
+from stair.data.lerobot.encode import encode_video, join_videos
+from stair.data.lerobot.video import Decoder, VideoFrames, choose_decoder
 
 OFFSETS = np.array([-8, -4, 0, 4, 8])
 EPISODES, STEPS, SIZE, FPS = 64, 40, 256, 5.0

@@ -19,9 +19,9 @@ from pathlib import Path
 
 from stair.console import show, show_table
 from stair.data.config import LeRobotConfig
-from stair.data.lerobot import VERSIONS
-from stair.data.lerobot_find import MARK
-from stair.data.lerobot_writer import CODECS
+from stair.data.lerobot.find import MARK
+from stair.data.lerobot.folder import VERSIONS
+from stair.data.lerobot.writer import CODECS
 from stair.errors import FINE, UsageError
 from tools.disk import size_text
 from tools.editions.edition import Edition

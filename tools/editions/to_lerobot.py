@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 
 from stair.console import Progress
-from stair.data.lerobot_columns import EDITIONS, EULER, STATE
-from stair.data.lerobot_writer import (
+from stair.data.lerobot.columns import EDITIONS, EULER, STATE
+from stair.data.lerobot.writer import (
     Codec,
     LeRobotSettings,
     LeRobotWriter,

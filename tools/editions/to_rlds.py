@@ -23,9 +23,9 @@ from stair.data.config import LeRobotConfig
 from stair.data.example import encode_example
 from stair.data.frames import Frames, open_frames
 from stair.data.index import Index
-from stair.data.lerobot_index import LeRobotSource
-from stair.data.lerobot_pack import groups
-from stair.data.lerobot_writer import QUALITY, work_folder, write_whole
+from stair.data.lerobot.index import LeRobotSource
+from stair.data.lerobot.pack import groups
+from stair.data.lerobot.writer import QUALITY, work_folder, write_whole
 from stair.data.rlds_features import (
     FILE_TEMPLATE,
     Features,

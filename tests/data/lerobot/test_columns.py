@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from stair.data.config import LeRobotConfig
-from stair.data.lerobot import LeRobotFolder
-from stair.data.lerobot_columns import EULER, PADDED, QUATERNION, Pick, decide_columns
+from stair.data.lerobot.columns import EULER, PADDED, QUATERNION, Pick, decide_columns
+from stair.data.lerobot.folder import LeRobotFolder
 from stair.data.standardize import pose_of_quaternion
 from stair.errors import UsageError
 

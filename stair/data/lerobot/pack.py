@@ -14,10 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from stair.data.lerobot_encode import join_videos
-from stair.data.lerobot_stats import Together
-from stair.data.lerobot_tables import parquet, read_columns
-from stair.data.lerobot_writer import (
+from stair.data.lerobot.encode import join_videos
+from stair.data.lerobot.stats import Together
+from stair.data.lerobot.tables import parquet, read_columns
+from stair.data.lerobot.writer import (
     CHUNK,
     COUNTERS,
     JOURNAL,

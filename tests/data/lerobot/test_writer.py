@@ -8,12 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from stair.data import lerobot_pack, lerobot_writer
-from stair.data.lerobot_pack import groups
-from stair.data.lerobot_stats import Together, looked_at, number_stats, picture_stats
-from stair.data.lerobot_writer import LeRobotSettings, LeRobotWriter
+from stair.data.lerobot import pack
+from stair.data.lerobot import writer as writing
+from stair.data.lerobot.pack import groups
+from stair.data.lerobot.stats import Together, looked_at, number_stats, picture_stats
+from stair.data.lerobot.writer import LeRobotSettings, LeRobotWriter
 from stair.errors import StairError, UsageError
-from tests.data.lerobots import SIZE, smooth_pictures
+from tests.data.lerobot.made import SIZE, smooth_pictures
 
 pytest.importorskip("pyarrow")
 import pyarrow.parquet as pq
@@ -223,7 +224,7 @@ def test_a_writer_that_was_stopped_is_gone_on_with_and_gives_the_same_files(tmp_
 
 def test_packing_that_was_stopped_is_gone_on_with(tmp_path, monkeypatch):
     whole = write(tmp_path / "whole", "v3.0", data_mb=0.001, video_mb=0.009)
-    real, calls = lerobot_pack.join_videos, []
+    real, calls = pack.join_videos, []
 
     def stops(*arguments):
         calls.append(arguments)
@@ -231,10 +232,10 @@ def test_packing_that_was_stopped_is_gone_on_with(tmp_path, monkeypatch):
             raise KeyboardInterrupt
         real(*arguments)
 
-    monkeypatch.setattr(lerobot_pack, "join_videos", stops)
+    monkeypatch.setattr(pack, "join_videos", stops)
     with pytest.raises(KeyboardInterrupt):
         write(tmp_path / "it", "v3.0", data_mb=0.001, video_mb=0.009)
-    monkeypatch.setattr(lerobot_pack, "join_videos", real)
+    monkeypatch.setattr(pack, "join_videos", real)
     folder = write(tmp_path / "it", "v3.0", data_mb=0.001, video_mb=0.009)
     assert files(folder) == files(whole)
 
@@ -246,7 +247,7 @@ def test_other_settings_do_not_go_on_with_what_was_begun(tmp_path):
     with pytest.raises(StairError, match=r"was begun with version 'v2.1', not 'v3.0'") as caught:
         LeRobotWriter(tmp_path / "it", settings("v3.0"))
     assert "rm -r" in caught.value.hint
-    lerobot_writer.abandon(tmp_path / "it")
+    writing.abandon(tmp_path / "it")
     assert list(tmp_path.iterdir()) == []
 
 

@@ -3,7 +3,7 @@
 Takes episodes one by one (numbers, pictures, an instruction), hands on a folder that appears under its name
 when everything is in it. Until then it is a hidden folder beside it, which a second run with the same
 settings goes on with: an episode counts once its line is in `journal.jsonl`, after its files. The surprise
-is 3.0: its episodes are staged as 2.x files, and packed into large ones at the end (lerobot_pack.py).
+is 3.0: its episodes are staged as 2.x files, and packed into large ones at the end (pack.py).
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from typing import Any, Literal
 
 import numpy as np
 
-from stair.data.lerobot import VERSIONS
-from stair.data.lerobot_encode import encode_video
-from stair.data.lerobot_stats import looked_at, number_stats, picture_stats
-from stair.data.lerobot_tables import parquet
+from stair.data.lerobot.encode import encode_video
+from stair.data.lerobot.folder import VERSIONS
+from stair.data.lerobot.stats import looked_at, number_stats, picture_stats
+from stair.data.lerobot.tables import parquet
 from stair.data.rlds_writer import encode_image
 from stair.data.transforms import decode_image
 from stair.errors import StairError, unknown
@@ -153,7 +153,7 @@ class LeRobotWriter:
     def close(self) -> None:
         """Writes what describes the data set and gives the folder its name. Raises StairError when there is
         no episode, or for a full disk; a next run then goes on here."""
-        from stair.data.lerobot_pack import describe, pack
+        from stair.data.lerobot.pack import describe, pack
 
         self.journal.close()
         if not self.done:

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from stair.data.config import LeRobotConfig
-from stair.data.lerobot import LeRobotFolder
+from stair.data.lerobot.folder import LeRobotFolder
 from stair.data.standardize import STANDARDS, pose_of_quaternion
 from stair.errors import UsageError
 

@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from stair.data.lerobot_find import MARK
+from stair.data.lerobot.find import MARK
 from stair.errors import StairError, unknown
 
 VERSIONS = ("v2.0", "v2.1", "v3.0")
@@ -206,7 +206,7 @@ def _episodes(folder: Path, version: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _episode_columns(folder: Path, names: list[str]) -> dict[str, list[Any]]:
-    from stair.data.lerobot_tables import read_columns
+    from stair.data.lerobot.tables import read_columns
 
     files = sorted((folder / "meta" / "episodes").glob("*/*.parquet"))
     if not files:
@@ -223,7 +223,7 @@ def _tasks(folder: Path, version: str) -> dict[int, str]:
     if version != "v3.0":
         rows = read_json_lines(folder / "meta" / "tasks.jsonl")
         return {int(row["task_index"]): str(row["task"]) for row in rows}
-    from stair.data.lerobot_tables import read_columns
+    from stair.data.lerobot.tables import read_columns
 
     table = read_columns(folder / "meta" / "tasks.parquet")
     # pandas wrote the words as the index of its table, which has this name in the file.

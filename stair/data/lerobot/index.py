@@ -20,10 +20,10 @@ import numpy as np
 from stair.console import Progress, say
 from stair.data.config import LeRobotConfig
 from stair.data.index import FORMAT, Dropped, Index, Storage
-from stair.data.lerobot import LeRobotFolder, Stretches
-from stair.data.lerobot_columns import Columns, decide_columns
-from stair.data.lerobot_tables import floats, integers, read_columns
-from stair.data.lerobot_video import check_frames, open_video
+from stair.data.lerobot.columns import Columns, decide_columns
+from stair.data.lerobot.folder import LeRobotFolder, Stretches
+from stair.data.lerobot.tables import floats, integers, read_columns
+from stair.data.lerobot.video import check_frames, open_video
 from stair.data.standardize import refuse_infinite, spoken
 from stair.errors import StairError
 

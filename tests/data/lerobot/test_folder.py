@@ -12,11 +12,11 @@ import pytest
 from stair.data.config import ClipConfig, DataConfig, ImageConfig, InputConfig, LeRobotConfig
 from stair.data.corpus import Corpus
 from stair.data.index import open_index
-from stair.data.lerobot import LeRobotFolder
-from stair.data.lerobot_find import find_lerobot
+from stair.data.lerobot.find import find_lerobot
+from stair.data.lerobot.folder import LeRobotFolder
 from stair.data.loader import Loader
 from stair.errors import StairError, UsageError
-from tests.data.lerobots import LENGTHS, SIZE, psnr, write_lerobot, write_rlds
+from tests.data.lerobot.made import LENGTHS, SIZE, psnr, write_lerobot, write_rlds
 from tools.editions.to_lerobot import convert
 from tools.made_fractal import write_fractal
 
@@ -147,9 +147,9 @@ def test_the_second_time_comes_from_the_cache_even_where_the_folder_was_moved(br
     folder = broken("v3.0", "jpeg")
     first = open_index(tmp_path, "tabletop", "train")
     os.rename(tmp_path, f"{tmp_path}-moved")
-    from stair.data import lerobot_index
+    from stair.data.lerobot import index
 
-    monkeypatch.setattr(lerobot_index.LeRobotSource, "build", None)
+    monkeypatch.setattr(index.LeRobotSource, "build", None)
     second = open_index(f"{tmp_path}-moved", "tabletop", "train")
     np.testing.assert_array_equal(first.frames, second.frames)
     assert first.storage == second.storage

@@ -6,11 +6,12 @@ import os
 import numpy as np
 import pytest
 
-from stair.data import lerobot_encode, lerobot_video
-from stair.data.lerobot_encode import encode_video, join_videos
-from stair.data.lerobot_video import VideoFrames, choose_decoder, open_video
+from stair.data.lerobot import encode
+from stair.data.lerobot import video as videos
+from stair.data.lerobot.encode import encode_video, join_videos
+from stair.data.lerobot.video import VideoFrames, choose_decoder, open_video
 from stair.errors import StairError, UsageError
-from tests.data.lerobots import psnr, smooth_pictures
+from tests.data.lerobot.made import psnr, smooth_pictures
 
 pytest.importorskip("av")
 FPS = 5.0
@@ -73,14 +74,14 @@ def test_a_clip_is_the_frames_one_by_one(video, decoder, numbers):
 
 
 def test_pyav_runs_through_a_clip_where_key_frames_are_far_apart(tmp_path, monkeypatch):
-    monkeypatch.setitem(lerobot_encode.ENCODERS["h264"]["libx264"], "g", "30")
+    monkeypatch.setitem(encode.ENCODERS["h264"]["libx264"], "g", "30")
     pictures = smooth_pictures(LENGTH, 3)
     encode_video(tmp_path / "it.mp4", pictures, FPS, "h264")
     opened = open_video(str(tmp_path / "it.mp4"), FPS, "pyav")
-    assert opened.run == lerobot_video.SHORT_RUN  # type: ignore[attr-defined]
+    assert opened.run == videos.SHORT_RUN  # type: ignore[attr-defined]
     for numbers in ([12, 16, 20, 24, 28], [2, 6, 10, 14, 39]):
         assert [nearest(image, pictures) for image in opened.take(numbers)] == numbers
-    assert opened.run == lerobot_video.LONG_RUN  # type: ignore[attr-defined]
+    assert opened.run == videos.LONG_RUN  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("decoder", DECODERS)
@@ -116,7 +117,7 @@ def test_a_clip_is_decoded_in_one_pass_and_then_handed_out(video, decoder, monke
 
 @pytest.mark.parametrize("decoder", DECODERS)
 def test_only_so_many_videos_stay_open(video, decoder, monkeypatch, tmp_path):
-    monkeypatch.setattr(lerobot_video, "KEPT", 2)
+    monkeypatch.setattr(videos, "KEPT", 2)
     path, pictures = video
     files = [str(tmp_path / f"{n}.mp4") for n in range(5)]
     for file in files:
