@@ -15,11 +15,12 @@ from torch import nn
 from stair import settings
 from stair.console import say
 from stair.data.loader import Corpus
+from stair.data.statistics import FILE
 from stair.errors import FINE
 from stair.models.build import build_model
 from stair.models.parts.dynamic import refuse_other_encoder
 from stair.models.saved import SavedConfig, load_parts, save_model
-from stair.rundir import RunDir, write_whole
+from stair.rundir import RunDir, write_json, write_whole
 from stair.train.config import TrainConfig
 from stair.train.ema import Ema
 from stair.train.manifest import Status, begin_attempt, end_attempt, fingerprint
@@ -106,7 +107,7 @@ def train(config: TrainConfig, world: World, stop: StopRequest | None = None) ->
         if world.leads:
             say(f"{config.stage}: told to stop before step {first + 1}; nothing new to save")
         return TRY_AGAIN
-    attempt = world.lead(lambda: begin(run, config, facts, first, world.size))
+    attempt = world.lead(lambda: begin(run, config, statistics, facts, first, world.size))
     if world.leads:
         say(opening_line(config, world, counts, len(corpus), resume))
     tracker = Tracker(run, config, attempt=attempt, first_step=first, aloud=world.leads)
@@ -138,11 +139,20 @@ def open_run(run: RunDir) -> Resume | None:
     return resume
 
 
-def begin(run: RunDir, config: TrainConfig, facts: dict[str, Any], first: int, processes: int) -> int:
-    """Writes config.yaml and the manifest's new attempt; returns the attempt's number."""
+def begin(
+    run: RunDir,
+    config: TrainConfig,
+    statistics: dict[str, Any],
+    facts: dict[str, Any],
+    first: int,
+    processes: int,
+) -> int:
+    """Writes config.yaml, dataset_statistics.json in OpenVLA's form, and the manifest's new attempt; returns
+    the attempt's number."""
     import yaml
 
     write_whole(run.config, yaml.safe_dump(settings.dump(config), sort_keys=False))
+    write_json(run.path / FILE, statistics)
     return begin_attempt(run, facts, step=first, processes=processes)
 
 

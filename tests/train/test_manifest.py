@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 
+from stair.data.statistics import read_statistics
 from stair.rundir import RunDir, write_json
 from stair.settings import build, read_yaml
 from stair.train.config import TrainConfig
@@ -35,6 +36,8 @@ def test_a_run_says_what_it_was_made_of(data: Path, finished: Path) -> None:
     assert entry["attempts"][0]["torch"] == torch.__version__
     statistics = json.loads((finished / "checkpoints/step-0000012/model/statistics.json").read_text())
     assert entry["statistics_sha256"] == fingerprint(statistics)
+    in_openvlas_form = read_statistics(finished / "dataset_statistics.json")
+    assert {name: value.to_json() for name, value in in_openvlas_form.items()} == statistics
 
 
 def test_the_settings_beside_a_run_start_it_again(data: Path, finished: Path) -> None:
