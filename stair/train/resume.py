@@ -32,6 +32,8 @@ from stair.train.saver import STATE, cause_of, hush, training_state
 MATTERS = ("stage", "seed", "data", "inputs", "model", "freeze", "optimizer", "ema", "stage2")
 FREE = ("data.root", "data.workers")
 """Settings that decide what is computed, less those that only say where and how fast."""
+FREE_KEYS = ("inputs.clip.strides", "optimizer.rates")
+"""Mappings whose keys are the user's: each is one setting."""
 
 
 @dataclass(frozen=True)
@@ -142,7 +144,7 @@ def _flat(tree: Mapping[str, Any], where: str = "") -> dict[str, Any]:
     flat: dict[str, Any] = {}
     for key, value in tree.items():
         spot = f"{where}.{key}" if where else key
-        if isinstance(value, Mapping):
+        if isinstance(value, Mapping) and spot not in FREE_KEYS:
             flat.update(_flat(value, spot))
         else:
             flat[spot] = list(value) if isinstance(value, tuple) else value

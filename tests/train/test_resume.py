@@ -105,6 +105,12 @@ def test_where_the_data_lies_may_change_and_steps_only_without_cosine(tmp_path: 
     assert changed_settings(before, settings_of(tmp_path, tmp_path, steps=9, **cosine)) == ["steps"]
 
 
+def test_a_key_that_appears_in_a_mapping_of_the_users_is_another_setting(tmp_path: Path) -> None:
+    before = settings.dump(settings_of(tmp_path, tmp_path, steps=6))
+    rates = settings_of(tmp_path, tmp_path, steps=6, optimizer__rates={"action_model": 1e-4})
+    assert changed_settings(before, rates) == ["optimizer.rates"]
+
+
 def test_a_training_folder_that_others_may_write_is_not_opened(tmp_path: Path, finished: Path) -> None:
     shutil.copytree(finished, tmp_path / "run")
     run = RunDir(tmp_path / "run")
