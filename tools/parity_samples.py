@@ -85,7 +85,7 @@ def compare_samples(work: Path, bridge: Path | None, with_tensorflow: Callable[.
     write_fractal(root, [1, 2, *range(20, 60, 3)], shards=3, height=128, width=160)
     mixtures = ["fractal20220817_data"]
     if bridge is not None:
-        (root / "bridge_orig").symlink_to(bridge)
+        (root / "bridge_orig").symlink_to(bridge.parent)
         mixtures += ["bridge_orig", "bridge_rt_1"]
     rows: Rows = []
     for mixture in mixtures:
