@@ -170,7 +170,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--reference", default="", help="a Python that has timm, transformers and diffusers")
     parser.add_argument("--record", type=Path, help="file for what diffusers said")
     options = parser.parse_args(arguments)
-    maker = [sys.executable, str(HERE / "reference_venv.py")]
+    maker = [sys.executable, str(HERE / "reference_venv.py"), "models"]
     python = options.reference or subprocess.check_output(maker, text=True).strip()
 
     with tempfile.TemporaryDirectory() as temporary:

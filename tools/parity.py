@@ -6,7 +6,7 @@ Writes a data set with our writer (JPEG, and PNG) and one with tfds' writer, and
 episodes where they lie; has tfds and our reader read each, and compares every value and every decoded pixel
 of every step, with each other and with what was written. Then every sample of both pipelines, and the
 augmentations (tools/parity_samples.py). Prints a table; exit code 1 on any difference. TensorFlow lives in an
-environment of its own (tools/tensorflow_venv.py), where this file runs a second time.
+environment of its own (tools/reference_venv.py), where this file runs a second time.
 """
 
 from __future__ import annotations
@@ -250,7 +250,7 @@ def main(arguments: list[str]) -> int:
     from stair.console import say, show_table
     from tools import parity_samples
 
-    maker = [sys.executable, str(Path(__file__).with_name("tensorflow_venv.py"))]
+    maker = [sys.executable, str(Path(__file__).with_name("reference_venv.py")), "tf"]
     python = options.tensorflow or subprocess.check_output(maker, text=True).strip()
 
     def with_tensorflow(*words: str, script: str = __file__) -> None:

@@ -215,8 +215,8 @@ def main() -> None:
     parser.add_argument("--samples", type=int, default=1_000_000, help="of the run that watches memory")
     parser.add_argument("--turns", type=int, default=2, help="how often the sides alternate")
     options = parser.parse_args()
-    maker = Path(__file__).resolve().parents[1] / "tensorflow_venv.py"
-    tensorflow = subprocess.check_output([sys.executable, str(maker)], text=True).strip()
+    maker = Path(__file__).resolve().parents[1] / "reference_venv.py"
+    tensorflow = subprocess.check_output([sys.executable, str(maker), "tf"], text=True).strip()
     with tempfile.TemporaryDirectory() as temporary:
         roots = {size: Path(temporary) / str(size) for size in (256, 48, 16)}
         for size, root in roots.items():
