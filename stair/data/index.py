@@ -1,4 +1,4 @@
-"""Where every step of a data set lies: one pass over the files, then never again.
+"""Where every step of a data set lies: one pass over the files (rlds_index.py, lerobot/index.py), then kept.
 
 Takes a data set folder and a split, hands on an `Index` of flat arrays: standardised actions and proprio,
 and shard, offset and length of every step's encoded image. It is kept as one .npz beside the data, or in
@@ -20,14 +20,13 @@ from typing import Literal
 
 import numpy as np
 
-from stair.console import Progress, say
+from stair.console import say
 from stair.data.config import LeRobotConfig
 from stair.data.lerobot.find import Format, find_lerobot
-from stair.data.rlds import RawEpisode, RldsFolder
+from stair.data.rlds import RldsFolder
 from stair.data.sample import Episode
-from stair.data.standardize import dataset_folder, refuse_infinite, standard_of, standardize
-from stair.data.statistics import Statistics, compute_statistics
-from stair.errors import StairError
+from stair.data.standardize import dataset_folder
+from stair.data.statistics import Statistics
 
 FORMAT = 3
 """Counted up when the arrays or a standardisation change their meaning."""
@@ -126,14 +125,16 @@ def open_index(
 
         source = LeRobotSource.open(place, dataset, split, lerobot or LeRobotConfig(), skip_corrupt)
         return kept_index(place, dataset, split, source.key, source.build)
+    from stair.data import rlds_index
+
     folder = RldsFolder.open(dataset_folder(root, dataset))
-    key = _key(folder, dataset, split, skip_corrupt)
+    key = rlds_index.key_of(folder, dataset, split, skip_corrupt)
     return kept_index(
         folder.folder,
         dataset,
         split,
         key,
-        lambda: build_index(folder, dataset, split, skip_corrupt=skip_corrupt),
+        lambda: rlds_index.build_index(folder, dataset, split, skip_corrupt=skip_corrupt),
     )
 
 
@@ -152,126 +153,12 @@ def kept_index(folder: Path, dataset: str, split: str, key: str, build: Callable
     return _told(build())
 
 
-def build_index(folder: RldsFolder, dataset: str, split: str, *, skip_corrupt: bool = False) -> Index:
-    """Reads every record of the split once. Raises StairError naming file and record of an episode that is
-    broken, or whose numbers or words cannot be meant, unless `skip_corrupt`."""
-    standard = standard_of(dataset)
-    shards = folder.shards(split)
-    corrupt: list[int] = []
-
-    def skip(fault: StairError, episodes: int) -> None:
-        say(f"skipped: {fault.what} ({episodes} episodes lost)")
-        corrupt.append(episodes)
-
-    kept, unlabelled = _Rows(), _Rows()
-    records, words = [], []
-    instructions: dict[str, int] = {}
-    too_short = 0
-    progress = Progress(f"indexing {dataset} {split}", sum(shard.episodes for shard in shards))
-    for seen, raw in enumerate(folder.episodes(split, on_corrupt=skip if skip_corrupt else None), 1):
-        progress.update(seen)
-        try:
-            found = standardize(raw, standard)
-            count = len(found.actions)
-            refuse_infinite(found.actions, found.proprio)
-            frames = _frames(raw, standard.image, found.first, count)
-        except StairError as error:
-            place = f"{shards[raw.shard].path}: record {raw.number}"
-            fault = StairError(f"{place}: {error.what}", hint=error.hint)
-            if not skip_corrupt:
-                raise fault from None
-            skip(fault, 1)
-            continue
-        if not count:
-            too_short += 1
-        elif not found.instruction:
-            unlabelled.add(found.actions, found.proprio, frames)
-        else:
-            kept.add(found.actions, found.proprio, frames)
-            records.append((raw.shard, raw.number))
-            words.append(instructions.setdefault(found.instruction, len(instructions)))
-    if not words:
-        raise StairError(
-            f"{folder.folder}: split '{split}' has no usable episode",
-            hint=f"{len(unlabelled.lengths)} have no instruction, {too_short} are too short",
-        )
-    actions, proprio, frames = kept.arrays()
-    all_actions, all_proprio = actions, proprio
-    if unlabelled.lengths:
-        more_actions, more_proprio, _ = unlabelled.arrays()
-        all_actions = np.concatenate([actions, more_actions])
-        all_proprio = np.concatenate([proprio, more_proprio])
-    described = len(words) + len(unlabelled.lengths)
-    return Index(
-        dataset=dataset,
-        files=tuple(str(shard.path) for shard in shards),
-        actions=actions,
-        proprio=proprio,
-        frames=frames,
-        starts=np.concatenate([[0], np.cumsum(kept.lengths)]),
-        records=np.array(records, np.int64),
-        words=np.array(words, np.int32),
-        instructions=tuple(instructions),
-        dropped=Dropped(len(unlabelled.lengths), too_short, sum(corrupt)),
-        everything=compute_statistics(all_actions, all_proprio, standard.action_mask, described + too_short),
-    )
-
-
-class _Rows:
-    """Actions, proprio and frames of many episodes; they grow in place, so that millions of steps are never
-    held twice."""
-
-    def __init__(self) -> None:
-        self.lengths: list[int] = []
-        self.widths: tuple[int, ...] = ()
-        self.buffers = (bytearray(), bytearray(), bytearray())
-
-    def add(self, *columns: np.ndarray) -> None:
-        """One episode: actions and proprio float32, frames int64, [N, ...] each."""
-        self.lengths.append(len(columns[0]))
-        self.widths = tuple(column.shape[1] for column in columns)
-        for buffer, column, kind in zip(
-            self.buffers, columns, (np.float32, np.float32, np.int64), strict=True
-        ):
-            buffer += np.ascontiguousarray(column, kind).data
-
-    def arrays(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """All rows; there must be some."""
-        actions, proprio, frames = (
-            np.frombuffer(buffer, kind).reshape(-1, width)
-            for buffer, kind, width in zip(
-                self.buffers, (np.float32, np.float32, np.int64), self.widths, strict=True
-            )
-        )
-        return actions, proprio, frames
-
-
-def _frames(raw: RawEpisode, image: str, first: int, count: int) -> np.ndarray:
-    spans = raw.spans(f"steps/{image}").spans[first : first + count]
-    if len(spans) < count:
-        raise StairError(f"an episode has {len(spans)} images of '{image}' for {count} steps")
-    shard = np.full((count, 1), raw.shard, np.int64)
-    return np.concatenate([shard, spans[:, :1] + raw.offset, spans[:, 1:]], axis=1)
-
-
 def _told(index: Index) -> Index:
     dropped = {name: count for name, count in vars(index.dropped).items() if count}
     if dropped:
         counts = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in dropped.items())
         say(f"{index.dataset}: {index.episodes} episodes; left out: {counts}")
     return index
-
-
-def _key(folder: RldsFolder, dataset: str, split: str, skip_corrupt: bool) -> str:
-    """Changes whenever the index would."""
-    facts: list[object] = [FORMAT, dataset, split, skip_corrupt]
-    for shard in folder.shards(split):
-        try:
-            stat = shard.path.stat()
-            facts.append((shard.path.name, shard.episodes, stat.st_size, stat.st_mtime_ns))
-        except OSError:
-            facts.append((shard.path.name, shard.episodes, None, None))
-    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
 
 def _cache_files(folder: Path, dataset: str, split: str) -> tuple[Path, Path]:

@@ -10,7 +10,6 @@ needs it.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from stair.errors import StairError
+from stair.rundir import write_json
 
 FILE = "dataset_statistics.json"
 """What OpenVLA calls it in a run folder, and so do we."""
@@ -103,11 +103,8 @@ def compute_statistics(
 
 
 def write_statistics(path: Path, statistics: Mapping[str, Statistics]) -> None:
-    """Writes dataset_statistics.json, whole or not at all."""
-    text = json.dumps({name: value.to_json() for name, value in statistics.items()}, indent=2)
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    partial.write_text(text)
-    partial.replace(path)
+    """Writes dataset_statistics.json, whole. Raises StairError on a full disk or a missing right."""
+    write_json(path, {name: value.to_json() for name, value in statistics.items()})
 
 
 def read_statistics(path: Path) -> dict[str, Statistics]:

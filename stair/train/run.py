@@ -6,6 +6,7 @@ Whether a run begins or goes on is decided by the folder: it goes on when it hol
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,12 +16,12 @@ from torch import nn
 from stair import settings
 from stair.console import say
 from stair.data.loader import Corpus
-from stair.data.statistics import FILE
+from stair.data.statistics import FILE, Statistics, write_statistics
 from stair.errors import FINE
 from stair.models.build import build_model
 from stair.models.parts.dynamic import refuse_other_encoder
 from stair.models.saved import SavedConfig, load_parts, save_model
-from stair.rundir import RunDir, write_json, write_whole
+from stair.rundir import RunDir, write_whole
 from stair.train.config import TrainConfig
 from stair.train.ema import Ema
 from stair.train.manifest import Status, begin_attempt, end_attempt, fingerprint
@@ -107,7 +108,7 @@ def train(config: TrainConfig, world: World, stop: StopRequest | None = None) ->
         if world.leads:
             say(f"{config.stage}: told to stop before step {first + 1}; nothing new to save")
         return TRY_AGAIN
-    attempt = world.lead(lambda: begin(run, config, statistics, facts, first, world.size))
+    attempt = world.lead(lambda: begin(run, config, corpus.statistics, facts, first, world.size))
     if world.leads:
         say(opening_line(config, world, counts, len(corpus), resume))
     tracker = Tracker(run, config, attempt=attempt, first_step=first, aloud=world.leads)
@@ -142,7 +143,7 @@ def open_run(run: RunDir) -> Resume | None:
 def begin(
     run: RunDir,
     config: TrainConfig,
-    statistics: dict[str, Any],
+    statistics: Mapping[str, Statistics],
     facts: dict[str, Any],
     first: int,
     processes: int,
@@ -152,7 +153,7 @@ def begin(
     import yaml
 
     write_whole(run.config, yaml.safe_dump(settings.dump(config), sort_keys=False))
-    write_json(run.path / FILE, statistics)
+    write_statistics(run.path / FILE, statistics)
     return begin_attempt(run, facts, step=first, processes=processes)
 
 

@@ -3,11 +3,12 @@ import os
 import numpy as np
 import pytest
 
-from stair.data import index as index_module
+from stair.data import rlds_index
 from stair.data.frames import FrameReader
-from stair.data.index import build_index, open_index
+from stair.data.index import open_index
 from stair.data.rlds import RldsFolder
 from stair.data.rlds_features import manipulation_features
+from stair.data.rlds_index import build_index
 from stair.data.rlds_writer import RldsWriter
 from stair.data.tfrecord import read_records
 from stair.errors import StairError
@@ -53,7 +54,7 @@ def test_numbers_tell_the_order_of_writing_whatever_the_shards(tabletop):
 def test_the_second_time_comes_from_the_cache_beside_the_data(tabletop, monkeypatch):
     built = open_index(tabletop, "tabletop", "train")
     assert (tabletop / "tabletop/1.0.0/stair-index-train.npz").is_file()
-    monkeypatch.setattr(index_module, "build_index", None)
+    monkeypatch.setattr(rlds_index, "build_index", None)
     assert_same(open_index(tabletop, "tabletop", "train"), built)
 
 
@@ -67,7 +68,7 @@ def test_a_read_only_folder_is_cached_elsewhere_and_left_alone(tabletop, monkeyp
     assert sorted(p.name for p in folder.iterdir()) == before
     assert len(list((tmp_path / "cache" / "stair").glob("index-tabletop-train-*.npz"))) == 1
     folder.chmod(0o555)
-    monkeypatch.setattr(index_module, "build_index", None)
+    monkeypatch.setattr(rlds_index, "build_index", None)
     assert_same(open_index(tabletop, "tabletop", "train"), built)
 
 
@@ -80,9 +81,9 @@ def test_a_cache_that_does_not_fit_is_built_anew(tabletop, monkeypatch, change):
     elif change == "damaged":
         cache.write_bytes(cache.read_bytes()[:300])
     else:
-        monkeypatch.setattr(index_module, "FORMAT", 999)
+        monkeypatch.setattr(rlds_index, "FORMAT", 999)
     calls = []
-    monkeypatch.setattr(index_module, "build_index", lambda *a, **k: calls.append(1) or build_index(*a, **k))
+    monkeypatch.setattr(rlds_index, "build_index", lambda *a, **k: calls.append(1) or build_index(*a, **k))
     assert_same(open_index(tabletop, "tabletop", "train"), built)
     assert calls == [1]
 

@@ -25,7 +25,7 @@ from stair.data.frames import Frames, open_frames
 from stair.data.index import Index
 from stair.data.lerobot.index import LeRobotSource
 from stair.data.lerobot.pack import groups
-from stair.data.lerobot.writer import QUALITY, work_folder, write_whole
+from stair.data.lerobot.writer import QUALITY, work_folder
 from stair.data.rlds_features import (
     FILE_TEMPLATE,
     Features,
@@ -41,6 +41,7 @@ from stair.data.standardize import STANDARDISED, STANDARDS, standard_of
 from stair.data.tfrecord import frame
 from stair.data.transforms import decode_image
 from stair.errors import StairError, UsageError
+from stair.rundir import write_whole
 from tools.editions.edition import Edition, Room, folder_bytes
 
 SHARD_BYTES = 200 << 20

@@ -29,8 +29,8 @@ from stair.data.lerobot.writer import (
     table_path,
     video_path,
     write_table,
-    write_whole,
 )
+from stair.rundir import write_whole
 
 V3_TABLE = "data/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet"
 V3_VIDEO = "videos/{video_key}/chunk-{chunk_index:03d}/file-{file_index:03d}.mp4"

@@ -25,6 +25,7 @@ from stair.data.lerobot.tables import parquet
 from stair.data.rlds_writer import encode_image
 from stair.data.transforms import decode_image
 from stair.errors import StairError, unknown
+from stair.rundir import write_whole
 
 Codec = Literal["av1", "h264", "jpeg", "png"]
 CODECS = ("av1", "h264", "jpeg", "png")
@@ -285,11 +286,3 @@ def write_table(path: Path, table: Any) -> None:
         raise StairError(f"cannot write {path}: {error}", hint="is the disk full?") from None
     finally:
         partial.unlink(missing_ok=True)
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Writes a text file, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    partial.write_text(text)
-    partial.replace(path)
