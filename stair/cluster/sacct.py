@@ -13,14 +13,10 @@ from dataclasses import replace
 from stair.cluster.jobstate import (
     JobState,
     Run,
-    duration_s,
-    exit_status,
-    moment,
-    normal_state,
     places,
     split_id,
 )
-from stair.cluster.squeue import BETWEEN, plain
+from stair.cluster.squeue import BETWEEN, shared_facts
 
 COLUMNS = (
     *("JobID", "State", "NodeList", "Start", "End", "Eligible", "Submit", "ExitCode", "Timelimit", "Reason"),
@@ -49,20 +45,8 @@ def read_sacct(text: str, since: float = 0.0) -> dict[str, JobState]:
         parts = line.split(BETWEEN)
         if len(parts) < len(COLUMNS):
             raise ValueError(f"not a line of sacct in our columns: {line[:80]!r}")
-        name, state, nodes, start, end, eligible, submitted, status, limit, reason = parts[: len(COLUMNS)]
-        code, signal = exit_status(status)
-        facts = {
-            "state": normal_state(state),
-            "reason": plain(reason),
-            "nodes": plain(nodes),
-            "start": moment(start),
-            "end": moment(end),
-            "eligible": moment(eligible),
-            "submitted": moment(submitted),
-            "exit_code": code,
-            "signal": signal,
-            "time_limit_s": duration_s(limit),
-        }
+        name, *rest_of_line = parts[: len(COLUMNS)]
+        facts = shared_facts(*rest_of_line)
         runs += [
             JobState(id=id, index=index, rest=rest, **facts) for id, index, rest in places(*split_id(name))
         ]

@@ -59,8 +59,29 @@ def _read_line(line: str) -> Iterator[JobState]:
     name, state, nodes, start, end, eligible, status, restarts, limit, dependency, submitted, reason = (
         part.strip() for part in parts[: len(COLUMNS)]
     )
-    code, signal = exit_status(status)
     facts = {
+        **shared_facts(state, nodes, start, end, eligible, submitted, status, limit, reason),
+        "restarts": int(number(restarts) or 0),
+        "dependency": plain(dependency),
+    }
+    for id, index, rest in places(*split_id(name)):  # thousands, for an array that waits
+        yield JobState(id=id, index=index, rest=rest, **facts)
+
+
+def shared_facts(
+    state: str,
+    nodes: str,
+    start: str,
+    end: str,
+    eligible: str,
+    submitted: str,
+    status: str,
+    limit: str,
+    reason: str,
+) -> dict[str, Any]:
+    """The columns that squeue and sacct have alike, as JobState has them."""
+    code, signal = exit_status(status)
+    return {
         "state": normal_state(state),
         "reason": plain(reason),
         "nodes": plain(nodes),
@@ -70,12 +91,8 @@ def _read_line(line: str) -> Iterator[JobState]:
         "submitted": moment(submitted),
         "exit_code": code,
         "signal": signal,
-        "restarts": int(number(restarts) or 0),
         "time_limit_s": duration_s(limit),
-        "dependency": plain(dependency),
     }
-    for id, index, rest in places(*split_id(name)):  # thousands, for an array that waits
-        yield JobState(id=id, index=index, rest=rest, **facts)
 
 
 def read_squeue_json(text: str, jobs: list[str]) -> dict[str, JobState]:
