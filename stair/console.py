@@ -6,7 +6,6 @@ imported only when something is drawn: `--help` must not wait for it.
 
 from __future__ import annotations
 
-import gc
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -41,7 +40,6 @@ def show_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]
 
 def run_command(main: Callable[[], int | None]) -> int:
     """Calls a command's `main` and maps expected failures to two lines and an exit code."""
-    gc.set_threshold(50_000)  # most commands end before collecting pays; it is a tenth of their start
     try:
         return main() or 0
     except StairError as error:
