@@ -48,9 +48,15 @@ def send(plan: Plan) -> Any:
         for step in plan.steps:
             write_settings(step)
     attempt = describe(plan)
-    with _deaf_to_the_terminal():
-        job = _submit(plan, run)
-        write_manifest(plan, run, attempt, job.job_id)
+    job = None
+    try:
+        with _deaf_to_the_terminal():
+            job = _submit(plan, run)
+            write_manifest(plan, run, attempt, job.job_id)
+    except KeyboardInterrupt:
+        if job is None:
+            raise
+        _tell_to_stop(job)
     return job
 
 
@@ -69,17 +75,19 @@ def follow(plan: Plan, job: Any) -> Outcome:
             except KeyboardInterrupt:
                 asked += 1
                 say("stopping: the step is told to save itself" if asked == 1 else "ending it at once")
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(int(job.job_id), signal.SIGTERM)
+                _tell_to_stop(job)
     tail.show()
-    return read_outcome(run)
+    return read_outcome(run, asked_to_stop=asked > 0)
 
 
-def read_outcome(run: RunDir) -> Outcome:
-    """How the worker ended; a worker that said nothing was killed or met a bug of ours."""
+def read_outcome(run: RunDir, *, asked_to_stop: bool = False) -> Outcome:
+    """How the worker ended; one that said nothing was stopped before it began, was killed or met a bug of
+    ours."""
     try:
         return Outcome(**json.loads(outcome_file(run).read_text()))
     except (OSError, ValueError, TypeError):
+        if asked_to_stop:
+            return Outcome("stopped")
         logs = run.logs / "submitit"
         return Outcome("failed", what="the job ended without a word", hint=f"see the newest file of {logs}")
 
@@ -130,15 +138,20 @@ def _inherited(name: str, value: str | None) -> Iterator[None]:
         os.environ.pop(name, None)
 
 
+def _tell_to_stop(job: Any) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(int(job.job_id), signal.SIGTERM)
+
+
 @contextlib.contextmanager
 def _deaf_to_the_terminal() -> Iterator[None]:
-    """Processes started inside ignore Ctrl-C and the closing of the terminal: ignoring is inherited."""
-    before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGHUP)}
+    """Processes started inside never hear Ctrl-C or the closing of the terminal: a blocked signal is
+    inherited. Here it waits, and arrives at the end."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGHUP))
     try:
         yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextlib.contextmanager

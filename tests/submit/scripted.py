@@ -16,8 +16,8 @@ wanted = []
 signal.signal(signal.SIGTERM, lambda *_: wanted.append(1))
 state = folder / "state"
 first = int(state.read_text()) if state.exists() else 0
-for n in range(first, 30):
-    print(f"step {n} of 30", flush=True)
+for n in range(first, 60):
+    print(f"step {n} of 60", flush=True)
     if wanted:
         state.write_text(str(n))
         print("saved", flush=True)

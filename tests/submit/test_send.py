@@ -15,6 +15,8 @@ import pytest
 from stair.errors import StairError, UsageError
 from stair.origin import code_state
 from stair.rundir import RunDir
+from stair.submit import send as send_module
+from stair.submit.manifest import write_manifest
 from stair.submit.send import Tail, follow, send
 from stair.submit.worker import only_worker
 from tests.submit.scripted import TRAINER, a_plan, a_step, wait_for_line
@@ -106,6 +108,20 @@ print(follow(plan, send(plan)).state)
     out, _ = process.communicate(timeout=60)
     assert out == "stopped\n"
     assert "saved" in log.read_text()
+
+
+def test_an_interrupt_while_the_job_is_being_sent_stops_it_too(tmp_path: Path, monkeypatch):
+    run = tmp_path / "run"
+    plan = a_plan(run, a_step(run, "one", TRAINER))
+
+    def write_interrupted(*facts: object) -> None:
+        wait_for_line(run / "logs" / "one.log", "step 3 ")
+        os.kill(os.getpid(), signal.SIGINT)
+        write_manifest(*facts)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(send_module, "write_manifest", write_interrupted)
+    assert follow(plan, send(plan)).state == "stopped"
+    assert len(json.loads((run / "manifest.json").read_text())["submit"]["attempts"]) == 1
 
 
 def test_a_worker_that_is_killed_is_reported_and_nothing_counts_as_done(tmp_path: Path):
