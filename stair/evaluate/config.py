@@ -33,6 +33,24 @@ class EvalConfig:
     """Side of the simulator's camera image in pixels, where it can be chosen; 0: the simulator's own."""
     instruction: str = ""
     """Says this to the policy instead of the task's own instruction; for language probes."""
+    variants: tuple[str, ...] = ("",)
+    """Looks or wordings of the tasks, as stair/sim/tasks.py names them; empty is the plain one."""
+    max_steps: int = 0
+    """Steps of an episode; 0: as the task is registered."""
+    unnorm_key: str = ""
+    """Data set whose statistics the policy shall use; empty: the one that suits the robot."""
+    speaks: Literal["auto", "stair", "openpi", "starvla", "vla-eval"] = "auto"
+    """What the policy server speaks; auto: found out on connecting."""
+    render: Literal["", "nvidia", "cpu"] = ""
+    """Which Vulkan driver draws, for simulators that need one: there is no falling back to the other."""
+    assets: str = ""
+    """Folder with the simulator's meshes and pictures, for simulators that need any."""
+    recycle: int = 0
+    """Episodes after which a simulator process is replaced by a fresh one; 0: as suits the simulator."""
+    retries: int = 2
+    """How often an episode is played again whose process died or hung."""
+    episode_timeout_s: float = 1800.0
+    """An episode that takes longer counts as hung, and its process is ended."""
     swap_goal: bool = False
     """tabletop: names another block and target than the one success is counted on."""
     shard: int = 0

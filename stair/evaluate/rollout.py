@@ -22,7 +22,7 @@ from stair.policy.chunks import (
     StickyGripper,
 )
 from stair.policy.contract import Policy, Query
-from stair.sim.contract import GridPoint, Simulator, SimulatorSpec
+from stair.sim.contract import GridPoint, Robot, Simulator
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,15 +50,16 @@ def query_seed(seed: int, key: str, step: int) -> int:
     return int.from_bytes(digest[:8], "big") >> 1
 
 
-def make_control(kind: str, spec: SimulatorSpec, *, execute: int, alpha: float) -> Control:
-    """The control that EvalConfig names, with the horizon that suits the simulator's robot."""
+def make_control(kind: str, robot: Robot, *, execute: int, alpha: float) -> Control:
+    """The control that EvalConfig names, with the horizon that suits the robot."""
     if kind == "chunk":
         return ChunkPlayer(execute)
-    return AdaptiveEnsemble(spec.ensemble_horizon, alpha)
+    return AdaptiveEnsemble(robot.ensemble_horizon, alpha)
 
 
 def run_episode(
     simulator: Simulator,
+    robot: Robot,
     policy: Policy,
     point: GridPoint,
     control: Control,
@@ -73,7 +74,7 @@ def run_episode(
     `instruction` is told to the policy instead of the simulator's. Motion, not the gripper, is
     multiplied by `action_scale`. Raises whatever simulator and policy raise.
     """
-    gripper = _gripper(simulator.spec)
+    gripper = _gripper(robot)
     control.reset()
     observation = simulator.reset(point)
     told = instruction or observation.instruction
@@ -87,7 +88,7 @@ def run_episode(
             control.reset()
         if control.needs_query():
             noise = query_seed(seed, point.key, len(actions))
-            control.add(policy.act(Query(observation.image, told, simulator.spec.unnorm_key, noise)))
+            control.add(policy.act(Query(observation.image, told, robot.unnorm_key, noise)))
             queries += 1
         action = control.next_action()
         action = np.append(action[:6] * action_scale, gripper(float(action[6]))).astype(np.float32)
@@ -111,5 +112,5 @@ def run_episode(
     )
 
 
-def _gripper(spec: SimulatorSpec) -> Gripper:
-    return StickyGripper(spec.sticky_gripper) if spec.sticky_gripper else BinaryGripper()
+def _gripper(robot: Robot) -> Gripper:
+    return StickyGripper(robot.sticky_gripper) if robot.sticky_gripper else BinaryGripper()

@@ -163,24 +163,23 @@ def _stop(worker: _Worker) -> None:
 def _work(site: Worksite, pipe: Connection) -> None:
     """The life of one process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what Ctrl-C means
-    from stair.evaluate.rollout import make_control
     from stair.policy.contract import check_conventions
     from stair.policy.remote import RemotePolicy, ServerGone
     from stair.sim.build import make_simulator
+    from stair.sim.tasks import find_task
 
     config = site.config
     try:
         policy = RemotePolicy(site.address, config.timeout_s)
         options = {"image_size": config.camera} if config.camera else {}
         simulator = make_simulator(config.simulator, **options)
-        check_conventions(policy.spec, simulator.spec.unnorm_key, simulator.spec.convention)
-        control = make_control(
-            config.control, simulator.spec, execute=config.execute, alpha=config.ensemble_alpha
-        )
+        for task in config.tasks:
+            robot = find_task(config.simulator, task).robot
+            check_conventions(policy.spec, robot.unnorm_key, robot.convention)
         pipe.send("ready")
         while (order := pipe.recv()) is not None:
             try:
-                record = _play(order, site, simulator, policy, control)
+                record = _play(order, site, simulator, policy)
             except ServerGone:
                 raise
             except Exception as error:  # whatever a simulator may do, the other episodes go on
@@ -194,15 +193,18 @@ def _work(site: Worksite, pipe: Connection) -> None:
         pass  # the parent is gone
 
 
-def _play(order: Order, site: Worksite, simulator: Any, policy: Any, control: Any) -> EpisodeRecord:
-    from stair.evaluate.rollout import run_episode
+def _play(order: Order, site: Worksite, simulator: Any, policy: Any) -> EpisodeRecord:
+    from stair.evaluate.rollout import make_control, run_episode
+    from stair.sim.tasks import find_task
 
     config, started = site.config, time.perf_counter()
+    robot = find_task(config.simulator, order.point.task).robot
     rollout = run_episode(
         simulator,
+        robot,
         policy,
         order.point,
-        control,
+        make_control(config.control, robot, execute=config.execute, alpha=config.ensemble_alpha),
         config.seed,
         action_scale=config.action_scale,
         instruction=config.instruction,

@@ -1,4 +1,4 @@
-"""What a policy server promises and what passes between it and a simulator; numpy only.
+"""What a policy server promises and what passes between it and a simulator; standard library only.
 
 Both images import this room. The handshake (`PolicySpec`) says what the policy expects; a simulator that
 means something else by an action is refused by the name of the field, before episode 1.
@@ -7,11 +7,12 @@ means something else by an action is refused by the name of the field, before ep
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any, Protocol
-
-import numpy as np
+from typing import TYPE_CHECKING, Any, Protocol
 
 from stair.errors import StairError
+
+if TYPE_CHECKING:
+    import numpy as np
 
 PROTOCOL_VERSION = 1
 

@@ -1,4 +1,4 @@
-"""What every simulator looks like from the evaluation line; numpy only.
+"""What every simulator looks like from the evaluation line; standard library only.
 
 A grid point names one start of one task; its key is stable over machines and time, and every record
 carries it. A simulator is deterministic: the same point and the same actions give the same episode.
@@ -7,11 +7,12 @@ carries it. A simulator is deterministic: the same point and the same actions gi
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Protocol
-
-import numpy as np
+from typing import TYPE_CHECKING, Any, Protocol
 
 from stair.policy.contract import ActionConvention
+
+if TYPE_CHECKING:
+    import numpy as np
 
 
 @dataclass(frozen=True)
@@ -31,8 +32,8 @@ class GridPoint:
 
 
 @dataclass(frozen=True)
-class SimulatorSpec:
-    """What a policy must agree with."""
+class Robot:
+    """What a policy must agree with, and how its chunks become commands."""
 
     convention: ActionConvention
     unnorm_key: str
@@ -68,14 +69,16 @@ class StepResult:
 class Simulator(Protocol):
     """One environment in one process."""
 
-    spec: SimulatorSpec
-
     def reset(self, point: GridPoint) -> Observation:
         """Starts an episode. Raises StairError for a task or layout that does not exist."""
         ...
 
     def step(self, action: np.ndarray) -> StepResult:
-        """Moves one control step; `action` is float [7] in the spec's convention."""
+        """Moves one control step.
+
+        `action` is float [7]: metres, radians (roll, pitch, yaw), and the gripper as stair/policy/chunks.py
+        hands it on: opening 0 or 1, or for a sticky gripper the relative command (positive closes).
+        """
         ...
 
     def close(self) -> None: ...

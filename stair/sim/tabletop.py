@@ -14,8 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from stair.errors import StairError, UsageError
-from stair.policy.contract import ActionConvention
-from stair.sim.contract import GridPoint, Observation, SimulatorSpec, StepResult
+from stair.sim.contract import GridPoint, Observation, StepResult
 from stair.sim.tabletop_camera import FINGER_GAP_OPEN_M, Camera, Pose
 from stair.sim.tabletop_layout import (
     BLOCK_HALF,
@@ -114,7 +113,6 @@ class TabletopSim:
 
     # A short ensemble: blending seven chunks, as on WidowX, closes the fingers too early here (25 % success
     # where two chunks reach 96 %, one policy, 48 episodes).
-    spec = SimulatorSpec(ActionConvention(), unnorm_key="tabletop", ensemble_horizon=2)
 
     def __init__(
         self, image_size: int = 128, grasp_tolerance: float = 0.032, max_steps: int | None = None

@@ -9,13 +9,25 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from stair.errors import UsageError, unknown
-from stair.sim.contract import GridPoint
+from stair.policy.contract import ActionConvention
+from stair.sim.contract import GridPoint, Robot
+
+TABLETOP = Robot(ActionConvention(), unnorm_key="tabletop", ensemble_horizon=2)
+WIDOWX = Robot(ActionConvention(), unnorm_key="bridge_orig", ensemble_horizon=7)
+GOOGLE = Robot(
+    ActionConvention(control_hz=3.0),
+    unnorm_key="fractal20220817_data",
+    ensemble_horizon=2,
+    sticky_gripper=10,
+)
+"""Horizons and the sticky gripper as CogACT evaluates; its policies predict absolute openings for both."""
 
 
 @dataclass(frozen=True)
 class Task:
     """What is fixed about a task before any episode of it."""
 
+    robot: Robot
     step_limit: int
     variants: tuple[str, ...] = ("",)
     """The looks or wordings it comes in; the empty one is the plain task."""
@@ -25,7 +37,7 @@ class Task:
 
 TASKS: dict[str, dict[str, Task]] = {
     "tabletop": {
-        "tabletop_put_block": Task(step_limit=60, variants=("", "swapped")),
+        "tabletop_put_block": Task(TABLETOP, step_limit=60, variants=("", "swapped")),
     },
 }
 """Simulator → task → what is fixed about it."""

@@ -8,8 +8,9 @@ import pytest
 from stair.evaluate.rollout import make_control, query_seed, run_episode
 from stair.policy.chunks import AdaptiveEnsemble, ChunkPlayer
 from stair.policy.contract import ActionConvention
-from stair.sim.contract import GridPoint, Observation, SimulatorSpec, StepResult
+from stair.sim.contract import GridPoint, Observation, Robot, StepResult
 from stair.sim.tabletop import TabletopSim
+from stair.sim.tasks import TABLETOP
 from tests.fakes.expert_policy import ExpertPolicy
 from tests.fakes.scripted_server import ScriptedPolicy, scripted_chunk
 
@@ -19,8 +20,7 @@ POINT = GridPoint("tabletop_put_block", 100001)
 class ScriptedSim:
     """Success and instructions as told, step by step; keeps the actions it got."""
 
-    def __init__(self, holds, words=None, **spec):
-        self.spec = replace(SimulatorSpec(ActionConvention(), "tabletop", 7), **spec)
+    def __init__(self, holds, words=None):
         self.holds, self.words = holds, words or ["go"] * (len(holds) + 1)
         self.actions = []
 
@@ -56,17 +56,20 @@ class Listening(ScriptedPolicy):
         return scripted_chunk(query)
 
 
-def play(simulator, policy=None, control=None, **settings):
+ROBOT = Robot(ActionConvention(), "tabletop", 7)
+
+
+def play(simulator, policy=None, control=None, robot=ROBOT, **settings):
     policy = policy or Listening()
-    return run_episode(simulator, policy, POINT, control or ChunkPlayer(1), 5, **settings)
+    return run_episode(simulator, robot, policy, POINT, control or ChunkPlayer(1), 5, **settings)
 
 
 @pytest.mark.parametrize("kind", ["ensemble", "chunk"])
 def test_the_expert_succeeds_through_the_whole_loop(kind):
     simulator = TabletopSim(image_size=32)
     policy = ExpertPolicy(simulator)
-    control = make_control(kind, simulator.spec, execute=4, alpha=0.1)
-    rollout = run_episode(simulator, policy, POINT, control, 0)
+    control = make_control(kind, TABLETOP, execute=4, alpha=0.1)
+    rollout = run_episode(simulator, TABLETOP, policy, POINT, control, 0)
     assert rollout.success
     assert rollout.success_ever
     assert rollout.steps == 60
@@ -139,8 +142,8 @@ def test_a_sticky_robot_gets_relative_gripper_commands():
             chunk[:, 6] = 1.0 if query.image[0, 0, 0] < 2 else 0.0
             return chunk
 
-    simulator = ScriptedSim([False] * 8, sticky_gripper=3)
-    play(simulator, Closing())
+    simulator = ScriptedSim([False] * 8)
+    play(simulator, Closing(), robot=replace(ROBOT, sticky_gripper=3))
     assert [action[6] for action in simulator.actions] == [0, 0, 1, 1, 1, 0, 0, 0]
 
 
@@ -148,7 +151,7 @@ def test_an_episode_repeats_bit_for_bit_whatever_was_played_before():
     simulator = TabletopSim(image_size=32)
     control = AdaptiveEnsemble(7)
     first = play(simulator, control=control)
-    run_episode(simulator, Listening(), GridPoint("tabletop_put_block", 7), control, 1)
+    run_episode(simulator, ROBOT, Listening(), GridPoint("tabletop_put_block", 7), control, 1)
     again = play(simulator, control=control)
     assert np.array_equal(first.actions, again.actions)
 

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from stair.errors import StairError, UsageError
-from stair.policy.contract import ActionConvention
 from stair.sim.contract import GridPoint
 from stair.sim.tabletop import TabletopSim, advance, first_state, is_success
 from stair.sim.tabletop_expert import expert_action
@@ -48,8 +47,6 @@ def test_the_same_point_and_actions_give_the_same_episode():
 
 
 def test_it_speaks_widowx(sim: TabletopSim):
-    assert sim.spec.convention == ActionConvention()
-    assert (sim.spec.unnorm_key, sim.spec.ensemble_horizon, sim.spec.sticky_gripper) == ("tabletop", 2, 0)
     sim.reset(GridPoint(TASK, 0))
     above(sim, (0, 0), 0.1)
     sim.step(np.array([0.01, -0.02, 0.03, 0.1, 0.2, -0.3, 1.0]))
