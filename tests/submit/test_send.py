@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,14 @@ from stair.submit.manifest import write_manifest
 from stair.submit.send import Tail, follow, send
 from stair.submit.worker import only_worker
 from tests.submit.scripted import TRAINER, a_plan, a_step, wait_for_line
+
+
+@pytest.fixture
+def heard_interrupts() -> Iterator[None]:
+    """Ctrl-C works, also where the tests run in the background: a shell has it ignored there."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 def test_a_sent_plan_leaves_plan_settings_manifest_and_logs(tmp_path: Path, capsys):
@@ -67,6 +76,7 @@ def test_a_run_folder_under_a_file_is_an_expected_failure(tmp_path: Path):
         send(a_plan(run, a_step(run, "one", "")))
 
 
+@pytest.mark.usefixtures("heard_interrupts")
 def test_an_interrupt_stops_the_job_in_order_and_repeating_goes_on(tmp_path: Path):
     run = tmp_path / "run"
     plan = a_plan(run, a_step(run, "one", TRAINER))
@@ -85,6 +95,7 @@ def test_an_interrupt_stops_the_job_in_order_and_repeating_goes_on(tmp_path: Pat
     assert len(json.loads((run / "manifest.json").read_text())["submit"]["attempts"]) == 2
 
 
+@pytest.mark.usefixtures("heard_interrupts")  # a child inherits what is ignored
 def test_a_terminal_interrupt_reaches_only_the_one_who_waits(tmp_path: Path):
     run = tmp_path / "run"
     plan = a_plan(run, a_step(run, "one", TRAINER))
@@ -110,6 +121,7 @@ print(follow(plan, send(plan)).state)
     assert "saved" in log.read_text()
 
 
+@pytest.mark.usefixtures("heard_interrupts")
 def test_an_interrupt_while_the_job_is_being_sent_stops_it_too(tmp_path: Path, monkeypatch):
     run = tmp_path / "run"
     plan = a_plan(run, a_step(run, "one", TRAINER))
