@@ -20,8 +20,8 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from containers import base, machine, packages
-from containers.order import HERE, PACKAGES, SPACE, SQUASH, SUITE, Order, Origin, build_arguments, check_lock
+from containers import base, machine, packages, sources
+from containers.order import DEBIAN, HERE, SPACE, SQUASH, Order, Origin, build_arguments, check_lock
 from stair.cluster.digest import file_digest
 from stair.console import say
 from stair.errors import StairError
@@ -29,6 +29,8 @@ from stair.origin import code_state
 
 CHECKOUT = HERE.parent
 BASES = CHECKOUT / "build" / "bases"
+SIMPLER = "simpler"
+"""Folder of the sources that no package index has."""
 UNREACHABLE = re.compile(
     r"No matching distribution|Could not find a version|Failed to establish|Name or service not known|"
     r"Temporary failure in name resolution|CERTIFICATE_VERIFY_FAILED|Read timed out|Max retries"
@@ -67,14 +69,19 @@ def bake(order: Order, environment: Mapping[str, str], *, tmp: Path | None = Non
         prefix="stair-build-", dir=work_root, ignore_cleanup_errors=True
     ) as folder:
         work = Path(folder)
-        bootstrap, start = "docker", order.source_image
+        bootstrap, start = "docker", order.pulled
         if order.base == "debian":
             with _stage(baked, "base"):
-                tree = base.base_tree(BASES, SUITE, PACKAGES[order.variant], log)
+                tree = base.base_tree(BASES, DEBIAN[order.variant], log)
             bootstrap, start = "localimage", tree.name
             (work / start).symlink_to(tree)
         lay_beside(order, work)
-        baked.arguments = build_arguments(order, read_origin(environment), bootstrap=bootstrap, base=start)
+        fetched = sources.none_fetched()
+        if order.variant == "full":
+            with _stage(baked, "sources"):
+                fetched = sources.lay_sources(work / SIMPLER, order.simpler_env)
+        origin = read_origin(environment)
+        baked.arguments = build_arguments(order, origin, bootstrap=bootstrap, base=start, sources=fetched)
         unfinished = output.with_name(f".{output.name}.{os.getpid()}.building")
         try:
             with _stage(baked, "build"):
@@ -91,14 +98,18 @@ def bake(order: Order, environment: Mapping[str, str], *, tmp: Path | None = Non
 
 
 def lay_beside(order: Order, work: Path) -> None:
-    """Puts the definition and what it copies into `work`: the package without compiled files, the locks."""
+    """Puts the definition and what it copies into `work`: the package without compiled files, the locks,
+    and for an evaluation image a folder that has room for SimplerEnv's sources."""
     leave_out = shutil.ignore_patterns("__pycache__", "*.pyc")
     shutil.copytree(CHECKOUT / "stair", work / "stair", ignore=leave_out)
-    copies = {"train.lock": order.lock, "attention.lock": order.attention_lock}
-    for name in ("train.def", "selftest.py"):
-        copies[name] = HERE / name
-    for name, path in copies.items():
-        shutil.copyfile(path, work / name)
+    for name, path in order.copies.items():
+        (work / name).parent.mkdir(exist_ok=True)
+        if path.is_dir():
+            shutil.copytree(path, work / name)
+        else:
+            shutil.copyfile(path, work / name)
+    if order.kind == "eval":
+        (work / SIMPLER).mkdir()
 
 
 def read_origin(environment: Mapping[str, str]) -> Origin:
@@ -117,7 +128,7 @@ def _check(order: Order, environment: Mapping[str, str], output: Path, work_root
     apptainer = machine.find_apptainer(environment)
     if output.exists() and not order.force:
         raise StairError(f"{output} exists already", hint="--force builds it again, or choose --output")
-    for lock in (order.lock, order.attention_lock):
+    for lock in order.locks.values():
         problems = check_lock(lock.read_text())
         if problems:
             raise StairError(
@@ -125,7 +136,7 @@ def _check(order: Order, environment: Mapping[str, str], output: Path, work_root
             )
     if not work_root.is_dir():
         raise StairError(f"no folder {work_root} to work in", hint="--tmp FOLDER, or unset APPTAINER_TMPDIR")
-    fresh = order.base == "debian" and not (BASES / base.tree_name(SUITE, PACKAGES[order.variant])).is_dir()
+    fresh = order.base == "debian" and not (BASES / base.tree_name(DEBIAN[order.variant])).is_dir()
     machine.check_space(
         SPACE[order.variant], work=work_root, target=output.parent, bases=BASES if fresh else None
     )
@@ -151,7 +162,7 @@ def _build(
     inherited = {k: v for k, v in environment.items() if k not in ("APPTAINER_BIND", "APPTAINER_BINDPATH")}
     variables = {**inherited, **packages.build_variables(environment), "APPTAINER_TMPDIR": str(work)}
     log = Path(baked.log)
-    status = _run([*words, str(image), "train.def"], variables, baked, work)
+    status = _run([*words, str(image), order.definition.name], variables, baked, work)
     if status:
         text = log.read_text(errors="replace")
         raise StairError(
@@ -165,7 +176,7 @@ def likely_cure(text: str, order: Order, passed: packages.Passed) -> str:
     if "No space left on device" in text:
         return "a file system is full: --tmp FOLDER on a larger one; "
     if "conveyor failed" in text and order.base == "registry":
-        return f"{order.source_image} could not be pulled: --base debian needs only a Debian mirror; "
+        return f"{order.pulled} could not be pulled: --base debian needs only a Debian mirror; "
     if UNREACHABLE.search(text):
         return f"pip was given this, is some of it unreachable from here?\n{passed.shown}"
     return ""

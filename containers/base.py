@@ -1,6 +1,6 @@
 """A Debian base tree from the machine's own apt mirror, for places where no image registry is reachable.
 
-Takes a suite and packages, hands on a folder that Apptainer builds from; made once, kept under
+Takes suites and packages, hands on a folder that Apptainer builds from; made once, kept under
 build/bases. The surprise: mmdebstrap writes the host's mirror, resolver and name into the tree; they are
 left out, as are device nodes and unreadable folders, which a build as pretended root cannot copy.
 """
@@ -10,10 +10,12 @@ from __future__ import annotations
 import hashlib
 import os
 import platform
+import shlex
 import shutil
 import subprocess
 import tempfile
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from stair.errors import StairError
@@ -28,6 +30,8 @@ LEFT_OUT = (
     "./var/cache/apt/*",
     "./var/lib/apt/lists/*",
 )
+RELEASES = ("bookworm", "trixie", "bullseye", "forky")
+"""Releases whose addresses in apt's configuration lead to a mirror of Debian."""
 DPKG = (
     "force-unsafe-io",
     "path-exclude=/usr/share/doc/*",
@@ -37,20 +41,44 @@ DPKG = (
 """How dpkg works while the tree is made: no manuals, and no flush to disk after every file."""
 
 
-def tree_name(suite: str, packages: Sequence[str]) -> str:
-    """The folder of a base tree: another suite, package or processor gives another name."""
-    key = " ".join([platform.machine(), suite, *sorted(packages), *LEFT_OUT, *DPKG])
-    return f"{suite}-{hashlib.sha256(key.encode()).hexdigest()[:12]}"
+@dataclass(frozen=True)
+class Debian:
+    """What a base tree is made of."""
+
+    suite: str
+    packages: tuple[str, ...]
+    also: tuple[str, ...] = ()
+    """Further suites that packages may come from."""
+    preferences: Path | None = None
+    """A file for /etc/apt/preferences.d that says which package comes from which suite."""
+
+
+def tree_name(debian: Debian) -> str:
+    """The folder of a base tree: another suite, package, preference or processor gives another name."""
+    preferences = [debian.preferences.read_text()] if debian.preferences else []
+    parts = [*debian.also, *sorted(debian.packages), *LEFT_OUT, *DPKG, *preferences]
+    key = " ".join([platform.machine(), debian.suite, *parts])
+    return f"{debian.suite}-{hashlib.sha256(key.encode()).hexdigest()[:12]}"
 
 
 def mirror_lines(targets: str, suite: str) -> list[str]:
-    """Lines of a sources.list for `suite` and its updates, from what `read_targets` says."""
-    lines = []
-    for target in targets.splitlines():
-        address, release, component = (*target.split("|"), "", "")[:3]
-        if release in (suite, f"{suite}-updates", f"{suite}-security") and component == "main":
-            lines.append(f"deb {address} {release} main")
-    return list(dict.fromkeys(lines))
+    """Lines of a sources.list for `suite` and its updates, from what `read_targets` says.
+
+    A mirror of one Debian release has the others too: where apt is not told of `suite`, the addresses
+    of another release are taken.
+    """
+    known = [tuple(target.split("|")) for target in targets.splitlines() if target.count("|") == 2]
+    for release in (suite, *RELEASES):
+        lines = []
+        for address, name, component in known:
+            kind = name.removeprefix(release)
+            if name.startswith(release) and kind in ("", "-updates", "-security") and component == "main":
+                lines.append(f"deb {address} {suite}{kind} main")
+        if "-" in suite:  # backports: a suite of the main archive, without updates of its own
+            lines = [line for line in lines if line.split()[2] == suite]
+        if any(line.split()[2] == suite for line in lines):
+            return list(dict.fromkeys(lines))
+    return []
 
 
 def read_targets() -> str:
@@ -63,12 +91,12 @@ def read_targets() -> str:
     return done.stdout
 
 
-def base_tree(folder: Path, suite: str, packages: Sequence[str], log: Path) -> Path:
+def base_tree(folder: Path, debian: Debian, log: Path) -> Path:
     """The base tree under `folder`, made if it is not there yet.
 
-    Raises StairError without mmdebstrap, without a mirror for the suite, or when mmdebstrap fails.
+    Raises StairError without mmdebstrap, without a mirror of Debian, or when mmdebstrap fails.
     """
-    tree = folder / tree_name(suite, packages)
+    tree = folder / tree_name(debian)
     if tree.is_dir():
         return tree
     if not shutil.which("mmdebstrap"):
@@ -76,15 +104,16 @@ def base_tree(folder: Path, suite: str, packages: Sequence[str], log: Path) -> P
             "a base from a Debian mirror needs mmdebstrap, which is not installed",
             hint="apt-get install mmdebstrap, or --base registry",
         )
-    mirrors = mirror_lines(read_targets(), suite)
-    if not any(line.split()[2] == suite for line in mirrors):
+    targets = read_targets()
+    mirrors = [line for suite in (debian.suite, *debian.also) for line in mirror_lines(targets, suite)]
+    if not mirrors:
         raise StairError(
-            f"apt on this machine knows no mirror that has Debian {suite}",
-            hint=f"add one for {suite} main to apt's sources, or --base registry",
+            f"apt on this machine knows no mirror that has Debian {debian.suite}",
+            hint=f"add one for {debian.suite} main to apt's sources, or --base registry",
         )
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".making-", dir=folder) as making:
-        _make(Path(making) / "tree", suite, packages, mirrors, log)
+        _make(Path(making) / "tree", debian, mirrors, log)
         try:
             os.replace(Path(making) / "tree", tree)
         except OSError:  # another build was quicker
@@ -93,14 +122,18 @@ def base_tree(folder: Path, suite: str, packages: Sequence[str], log: Path) -> P
     return tree
 
 
-def _make(tree: Path, suite: str, packages: Sequence[str], mirrors: Sequence[str], log: Path) -> None:
+def _make(tree: Path, debian: Debian, mirrors: Sequence[str], log: Path) -> None:
     options = [word for option in DPKG for word in ("--dpkgopt", option)]
+    if debian.preferences:
+        place = '"$1"/etc/apt/preferences.d'
+        copy = f"cp {shlex.quote(str(debian.preferences))} {place}/stair"
+        options.append(f"--setup-hook=mkdir -p {place} && {copy}")
     make = [
         "mmdebstrap",
         "--variant=minbase",
-        f"--include={','.join(packages)}",
+        f"--include={','.join(debian.packages)}",
         *options,
-        suite,
+        debian.suite,
         "-",
         *mirrors,
     ]
@@ -113,6 +146,8 @@ def _make(tree: Path, suite: str, packages: Sequence[str], mirrors: Sequence[str
         unpacked = subprocess.run(unpack, stdin=maker.stdout, stderr=notes)
         made = maker.wait()
     if made or unpacked.returncode:
-        raise StairError(f"mmdebstrap could not make a base tree of Debian {suite}", hint=f"its log is {log}")
+        raise StairError(
+            f"mmdebstrap could not make a base tree of Debian {debian.suite}", hint=f"its log is {log}"
+        )
     (tree / "etc" / "resolv.conf").touch()
     (tree / "etc" / "hosts").touch()

@@ -2,6 +2,7 @@
 
 Holds what is installed against the lock that it was installed from, then uses it: imports, a matrix
 product, a video written and read back. What fails raises: the exit code and the last line tell.
+That of the evaluation image, selftest_eval.py, takes its checks of versions, video and STAIR from here.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 
@@ -76,13 +78,13 @@ def check_video(variant: str) -> str:
     return "video by imageio and torchcodec"
 
 
-def check_stair() -> str:
-    """STAIR comes from its fixed place, and all its rooms for this image import."""
+def check_stair(rooms: Sequence[str]) -> str:
+    """STAIR comes from its fixed place, and all its rooms for an image import."""
     import stair
 
     place = Path(stair.__file__ or "").parent
     assert place == HOME / "src" / "stair", f"stair is imported from {place}"
-    for room in ROOMS:
+    for room in rooms:
         importlib.import_module(room)
     return f"stair {stair.__version__}"
 
@@ -91,7 +93,7 @@ def main() -> None:
     started = time.monotonic()
     variant = os.environ["STAIR_IMAGE_VARIANT"]
     pins = check_versions(HOME / "train.lock") + check_versions(HOME / "attention.lock")
-    facts = [check_torch(variant), check_video(variant), check_stair()]
+    facts = [check_torch(variant), check_video(variant), check_stair(ROOMS)]
     python = sys.version.split()[0]
     print(f"selftest ok: {variant}, python {python}, {pins} locked packages,", ", ".join(facts), end=", ")
     print(f"{time.monotonic() - started:.1f} s")

@@ -84,6 +84,23 @@ def test_what_apptainer_is_told(tmp_path: Path, environment: dict[str, str]):
     assert "APPTAINER_BIND=" not in variables
 
 
+def test_an_evaluation_image_is_made_without_simpler_env_where_it_is_out_of_reach(
+    tmp_path: Path, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("PATH", str(tmp_path))  # no git there
+    baked = bake(order(tmp_path, variant="full"), environment)
+    assert "sources" in baked.seconds
+    witness = tmp_path / "witness"
+    words = set((witness / "words").read_text().splitlines())
+    assert {"eval.def", "variant=full", "environments=ms3 sapien2", "simpler_env=absent"} <= words
+    beside = set((witness / "beside").read_text().split())
+    assert {"eval.def", "eval.pref", "icd/", "locks/", "selftest_eval.py", "simpler/", "stair/"} <= beside
+
+    baked = bake(order(tmp_path, variant="ms3", force=True), environment)
+    assert "sources" not in baked.seconds
+    assert {"variant=ms3", "environments=ms3"} <= set((witness / "words").read_text().splitlines())
+
+
 def test_nothing_is_left_in_the_work_folder(tmp_path: Path, environment: dict[str, str]):
     bake(order(tmp_path), environment)
     with pytest.raises(StairError):
@@ -167,8 +184,13 @@ def test_the_package_is_copied_without_compiled_files(tmp_path: Path):
     "words",
     [
         [],
-        ["eval"],
+        ["serve"],
         ["train", "--variant", "rocm"],
+        ["train", "--variant", "ms3"],
+        ["eval", "--variant", "cuda"],
+        ["eval", "--attention", "xformers"],
+        ["eval", "--variant", "ms3", "--simpler-env", "clone"],
+        ["train", "--simpler-env", "clone"],
         ["train", "--compression", "xz"],
         ["train", "--nonsense"],
         ["train", "--variant", "cpu", "--attention", "xformers"],

@@ -5,10 +5,11 @@ from pathlib import Path
 import pytest
 
 from containers.order import (
+    DEBIAN,
     HERE,
-    PACKAGES,
     SPACE,
     SQUASH,
+    VARIANTS,
     Order,
     Origin,
     build_arguments,
@@ -16,48 +17,65 @@ from containers.order import (
     lock_digest,
 )
 from containers.order import lock_pins as pins
+from containers.sources import none_fetched
 
 LOCKS = sorted((HERE / "locks").glob("*.lock"))
 ORIGIN = Origin("0.1.0", "abc-dirty", "2026-01-01T00:00:00Z")
 HASH = "--hash=sha256:" + "0" * 64
 
 
-def definition() -> str:
-    return (HERE / "train.def").read_text()
+TRAIN, EVAL = Order(), Order(variant="full")
+BOTH = pytest.mark.parametrize("order", [TRAIN, EVAL], ids=lambda order: order.kind)
 
 
-def section(name: str) -> str:
-    found = re.search(rf"^%{name}\n(.*?)(?=^%|\Z)", definition(), flags=re.MULTILINE | re.DOTALL)
+def section(order: Order, name: str) -> str:
+    text = order.definition.read_text()
+    found = re.search(rf"^%{name}\n(.*?)(?=^%|\Z)", text, flags=re.MULTILINE | re.DOTALL)
     assert found, name
     return found[1]
 
 
-def test_the_arguments_are_those_of_the_definition_each_used_and_declared():
-    given = set(build_arguments(Order(), ORIGIN, bootstrap="docker", base="debian:bookworm-slim"))
-    declared = set(re.findall(r"^    (\w+)=", section("arguments"), flags=re.MULTILINE))
-    used = set(re.findall(r"\{\{ (\w+) \}\}", definition()))
+def arguments(order: Order, base: str = "debian:bookworm-slim") -> dict[str, str]:
+    return build_arguments(order, ORIGIN, bootstrap="docker", base=base, sources=none_fetched())
+
+
+@BOTH
+def test_the_arguments_are_those_of_the_definition_each_used_and_declared(order: Order):
+    given = set(arguments(order))
+    declared = set(re.findall(r"^    (\w+)=", section(order, "arguments"), flags=re.MULTILINE))
+    used = set(re.findall(r"\{\{ (\w+) \}\}", order.definition.read_text()))
     assert given == declared == used
 
 
-def test_arguments_name_no_path_of_the_machine():
-    values = build_arguments(Order(), ORIGIN, bootstrap="localimage", base="bookworm-0123").values()
-    assert not [value for value in values if value.startswith("/")]
+@BOTH
+def test_arguments_name_no_path_of_the_machine(order: Order):
+    assert not [value for value in arguments(order, "bookworm-0123").values() if value.startswith("/")]
 
 
-def test_every_label_that_the_host_side_reads_is_written():
-    written = set(re.findall(r"stair\.\w+", section("labels") + section("post").split("echo")[0]))
-    written |= set(re.findall(r'echo "(stair\.\w+)', section("post")))
-    assert written == {
-        f"stair.{name}"
-        for name in (
-            *("kind", "variant", "version", "commit", "lock_sha256", "attention", "date"),
-            *("python", "torch"),
-        )
-    }
+@BOTH
+def test_every_file_that_a_definition_copies_is_laid_beside_it(order: Order):
+    copied = {line.split()[0] for line in section(order, "files").strip().splitlines()}
+    laid = {name.split("/")[0] for name in order.copies} - {order.definition.name}
+    assert copied - {"stair", "simpler"} == laid
+    assert all(path.exists() for path in order.copies.values())
 
 
-def test_the_definition_names_no_host():
-    assert not re.search(r"\w+://|\b[\w-]+\.(com|org|io|net|internal)\b", definition())
+@pytest.mark.parametrize(
+    ("order", "own"),
+    [(TRAIN, {"attention"}), (EVAL, {"simpler_env", "real2sim", "mesa"})],
+    ids=["train", "eval"],
+)
+def test_every_label_that_the_host_side_reads_is_written(order: Order, own: set[str]):
+    written = set(re.findall(r"stair\.(\w+)", section(order, "labels")))
+    written |= set(re.findall(r'echo "stair\.(\w+)', section(order, "post")))
+    common = {"kind", "variant", "version", "commit", "lock_sha256", "date", "python", "torch"}
+    assert written == common | own
+
+
+@BOTH
+def test_the_definition_names_no_host(order: Order):
+    text = order.definition.read_text()
+    assert not re.search(r"\w+://|\b[\w-]+\.(com|org|io|net|internal)\b", text)
 
 
 @pytest.mark.parametrize("path", LOCKS, ids=lambda path: path.name)
@@ -65,31 +83,62 @@ def test_a_lock_holds_pinned_and_hashed_packages_and_no_places(path: Path):
     assert check_lock(path.read_text()) == []
 
 
-def test_every_choice_has_its_lock_space_and_packages():
-    for variant in ("cuda", "cpu"):
-        order = Order(variant=variant)
-        assert "torch" in pins(order.lock.read_text())
-        assert SPACE[variant].work > SPACE[variant].target > 0
-        assert set(PACKAGES["cpu"]) <= set(PACKAGES[variant])
+def test_every_choice_has_its_locks_space_and_packages():
+    for kind, variants in VARIANTS.items():
+        for variant in variants:
+            order = Order(variant=variant)
+            assert order.kind == kind
+            assert any("torch" in pins(path.read_text()) for path in order.locks.values())
+            assert SPACE[variant].work > SPACE[variant].target > 0
+            assert "ca-certificates" in DEBIAN[variant].packages
     for attention in ("none", "flash-attn", "xformers"):
-        assert Order(attention=attention).attention_lock in LOCKS
+        assert Order(attention=attention).locks["attention.lock"] in LOCKS
     assert set(SQUASH) == {"zstd", "gzip"}
 
 
-def test_locks_hold_what_the_project_asks_for():
-    packages = {variant: pins(Order(variant=variant).lock.read_text()) for variant in ("cpu", "cuda")}
-    assert packages["cpu"]["torch"] == "2.13.0+cpu"
-    assert packages["cuda"]["torch"] == "2.8.0"
-    assert packages["cuda"]["torchcodec"] == "0.7.0"
+def test_what_an_image_is_called_and_pulled_from():
+    assert Order(variant="cpu").file_name == "stair-train-cpu.sif"
+    assert EVAL.file_name == "stair-eval.sif"
+    assert Order(variant="ms3").file_name == "stair-eval-ms3.sif"
+    assert TRAIN.pulled == "debian:bookworm-slim"
+    assert EVAL.pulled == "debian:trixie-slim"
+    assert replace(EVAL, source_image="mine:1").pulled == "mine:1"
+
+
+def asked_for(*parts: str) -> set[str]:
+    """Names that pyproject.toml lists under `dependencies` or an extra."""
     project = (HERE.parent / "pyproject.toml").read_text()
-    base = re.search(r"^dependencies = \[(.*?)\]", project, flags=re.MULTILINE | re.DOTALL)
-    extras = re.findall(r"^(?:train|sim) = \[(.*?)\]\n", project, flags=re.MULTILINE | re.DOTALL)
-    assert base
-    assert len(extras) == 2
-    wanted = set(re.findall(r'"([a-z0-9-]+)', " ".join([base[1], *extras])))
+    names: set[str] = set()
+    for part in parts:
+        found = re.search(rf"^{part} = \[(.*?)\]\n", project, flags=re.MULTILINE | re.DOTALL)
+        assert found, part
+        names |= set(re.findall(r'"([a-z0-9-]+)', found[1]))
+    return names
+
+
+def test_train_locks_hold_what_the_project_asks_for():
+    cpu = pins(Order(variant="cpu").locks["train.lock"].read_text())
+    cuda = pins(Order(variant="cuda").locks["train.lock"].read_text())
+    assert cpu["torch"] == "2.13.0+cpu"
+    assert cuda["torch"] == "2.8.0"
+    assert cuda["torchcodec"] == "0.7.0"
+    wanted = asked_for("dependencies", "train", "sim")
     assert len(wanted) > 12
-    for names in packages.values():
-        assert wanted <= set(names)
+    assert wanted <= set(cpu)
+    assert wanted <= set(cuda)
+
+
+def test_eval_locks_hold_the_simulators_and_what_an_evaluation_imports():
+    ms3, sapien2 = (pins(EVAL.locks[f"locks/{name}.lock"].read_text()) for name in ("ms3", "sapien2"))
+    assert (ms3["mani-skill"], ms3["sapien"][0], ms3["torch"]) == ("3.0.1", "3", "2.13.0+cpu")
+    assert (sapien2["sapien"], sapien2["numpy"][0]) == ("2.2.2", "1")
+    assert int(sapien2["setuptools"].split(".")[0]) < 81  # SAPIEN 2 imports pkg_resources
+    assert "torch" not in sapien2
+    wanted = asked_for("dependencies", "sim") - {"submitit"}  # which only the host sends jobs with
+    assert wanted <= set(ms3)
+    assert wanted <= set(sapien2)
+    for package in {*ms3, *sapien2}:  # none of NVIDIA's libraries; the one package only asks the driver
+        assert not package.startswith("nvidia") or package == "nvidia-ml-py"
 
 
 @pytest.mark.parametrize(
@@ -113,14 +162,16 @@ def test_what_a_lock_must_not_hold(text: str, problem: str | None):
     assert any(problem in line for line in found) if problem else found == []
 
 
-def test_the_lock_digest_sees_both_locks():
+def test_the_lock_digest_sees_every_lock():
     digests = {
         lock_digest(order)
         for order in (
             Order(),
             Order(variant="cpu"),
             Order(attention="xformers"),
+            EVAL,
+            Order(variant="ms3"),
             replace(Order(), force=True),
         )
     }
-    assert len(digests) == 3
+    assert len(digests) == 5

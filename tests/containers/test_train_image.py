@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import re
 import subprocess
@@ -10,30 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from containers.machine import pip_listing
-from containers.order import HERE, Order, lock_digest, lock_pins
-from containers.packages import read_settings
+from containers.order import Order, lock_digest, lock_pins
 from stair.cluster.image import check_image, inspect_image
+from tests.containers.baked import addresses_of_this_machine
 from tests.containers.train_image import TrainImage
 
 CPU = Order(variant="cpu")
 
 
-def inside(
-    image: TrainImage, *argv: str, options: tuple[str, ...] = (), env: dict[str, str] | None = None
-) -> str:
-    """What a command prints in the image under --containall --cleanenv."""
-    words = [str(image.apptainer), "exec", "--containall", "--cleanenv", *options, str(image.path), *argv]
-    done = subprocess.run(
-        words, capture_output=True, text=True, timeout=120, env={**os.environ, **(env or {})}
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout.strip()
-
-
 def test_the_self_test_passes_on_the_finished_file(train_image: TrainImage):
-    words = [str(train_image.apptainer), "test", "--containall", "--cleanenv", str(train_image.path)]
-    done = subprocess.run(words, capture_output=True, text=True, timeout=300)
+    done = train_image.run(command="test", timeout_s=300)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "selftest ok: cpu, python 3.11" in done.stdout
 
@@ -41,7 +26,7 @@ def test_the_self_test_passes_on_the_finished_file(train_image: TrainImage):
 def test_labels_say_what_it_is_and_apptainer_reads_the_same(train_image: TrainImage):
     facts = inspect_image(train_image.path)
     assert (facts.kind, facts.variant) == ("train", "cpu")
-    assert facts.torch == lock_pins(CPU.lock.read_text())["torch"]
+    assert facts.torch == lock_pins(CPU.locks["train.lock"].read_text())["torch"]
     assert facts.labels["stair.lock_sha256"] == lock_digest(CPU)
     assert re.fullmatch(r"([0-9a-f]{40}|unknown)(-dirty)?", facts.labels["stair.commit"])
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", facts.labels["stair.date"])
@@ -52,7 +37,7 @@ def test_labels_say_what_it_is_and_apptainer_reads_the_same(train_image: TrainIm
 
 
 def test_stair_comes_from_its_fixed_place(train_image: TrainImage):
-    place = inside(train_image, "python", "-c", "import stair; print(stair.__file__)")
+    place = train_image.says("python", "-c", "import stair; print(stair.__file__)")
     assert place == "/opt/stair/src/stair/__init__.py"
 
 
@@ -60,7 +45,7 @@ def test_a_snapshot_bound_over_the_fixed_place_wins(train_image: TrainImage, tmp
     (tmp_path / "stair").mkdir()
     (tmp_path / "stair" / "__init__.py").write_text('__version__ = "of the snapshot"\n')
     bind = ("--bind", f"{tmp_path}:/opt/stair/src:ro")
-    assert inside(train_image, "python", "-c", "import stair; print(stair.__version__)", options=bind) == (
+    assert train_image.says("python", "-c", "import stair; print(stair.__version__)", options=bind) == (
         "of the snapshot"
     )
 
@@ -68,7 +53,7 @@ def test_a_snapshot_bound_over_the_fixed_place_wins(train_image: TrainImage, tmp
 def test_nothing_of_the_hosts_variables_gets_in(train_image: TrainImage, tmp_path: Path):
     (tmp_path / "stair.py").write_text("raise SystemExit('the host leaked in')\n")
     leaks = {"PYTHONPATH": str(tmp_path), "PIP_INDEX_URL": "http://leak", "STAIR_LEAK": "1"}
-    lines = inside(train_image, "python", "-c", "import os, stair; print(dict(os.environ))", env=leaks)
+    lines = train_image.says("python", "-c", "import os, stair; print(dict(os.environ))", env=leaks)
     assert "leak" not in lines.lower()
     assert "'STAIR_IMAGE_KIND': 'train'" in lines
     assert "'PYTHONPATH': '/opt/stair/src'" in lines
@@ -76,26 +61,19 @@ def test_nothing_of_the_hosts_variables_gets_in(train_image: TrainImage, tmp_pat
 
 def test_steps_run_where_there_is_no_home_and_nothing_can_be_written(train_image: TrainImage):
     for module in ("stair.train", "stair.serve", "stair.evaluate", "stair.collect"):
-        said = inside(train_image, "python", "-m", module, "--help", options=("--no-home", "--pwd", "/"))
+        said = train_image.says("python", "-m", module, "--help", options=("--no-home", "--pwd", "/"))
         assert said, module
 
 
 def test_no_configuration_of_pip_and_no_certificate_of_the_host_is_left(train_image: TrainImage):
     find = "find / -xdev ( -name pip.conf -o -name ca.crt -o -name direct_url.json ) -not -path /proc/*"
-    assert inside(train_image, *find.split()) == ""
-    assert inside(train_image, "ls", "-A", "/mnt") == ""
-    assert "tmp" not in inside(train_image, "ls", "-A", "/opt/stair").split()
-    assert inside(train_image, "pip", "config", "list") == ""
+    assert train_image.says(*find.split()) == ""
+    assert train_image.says("ls", "-A", "/mnt") == ""
+    assert "tmp" not in train_image.says("ls", "-A", "/opt/stair").split()
+    assert train_image.says("pip", "config", "list") == ""
 
 
 def test_no_address_of_this_machines_mirrors_is_left(train_image: TrainImage):
-    apt = subprocess.run(
-        ["apt-get", "indextargets", "--format", "$(REPO_URI)"], capture_output=True, text=True, check=False
-    ).stdout
-    settings = " ".join(read_settings(pip_listing()).values())
-    hosts = set(re.findall(r"\w+://([^/\s]+)", f"{apt} {settings}"))
-    words = [*sorted(hosts), str(Path.home()), str(HERE.parent)]
-    pattern = "|".join(re.escape(word) for word in words if word not in ("/", "/root"))
     places = (
         "/etc",
         "/.singularity.d",
@@ -103,10 +81,12 @@ def test_no_address_of_this_machines_mirrors_is_left(train_image: TrainImage):
         "/opt/stair/train.lock",
         "/var/lib/dpkg/status",
     )
-    found = inside(train_image, "sh", "-c", 'grep -rlE -e "$0" "$@" || true', pattern, *places)
+    found = train_image.says(
+        "sh", "-c", 'grep -rlE -e "$0" "$@" || true', addresses_of_this_machine(), *places
+    )
     assert found == ""
 
 
 @pytest.mark.parametrize("name", ["train.lock", "freeze.txt"])
 def test_the_image_says_itself_what_is_in_it(train_image: TrainImage, name: str):
-    assert "torch==2.13.0+cpu" in inside(train_image, "cat", f"/opt/stair/{name}")
+    assert "torch==2.13.0+cpu" in train_image.says("cat", f"/opt/stair/{name}")
