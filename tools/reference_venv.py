@@ -2,9 +2,11 @@
 
     python tools/reference_venv.py tf          prints the path of its Python
     python tools/reference_venv.py models
+    python tools/reference_venv.py clients
 
-Each is made once, in .venvs/NAME, from the package index (1.3 to 1.8 GB, a minute or two); remove the folder
-to make it anew. Only tools/parity.py, tools/model_parity.py and tools/bench/loader.py use them.
+Each is made once, in .venvs/NAME, from the package index (1.3 to 1.8 GB, a minute or two; clients 0.3 GB);
+remove the folder to make it anew. Only tools/parity.py, tools/model_parity.py, tools/bench/loader.py and
+tests/serve/test_clients.py use them.
 """
 
 from __future__ import annotations
@@ -18,6 +20,8 @@ PINS = {
     "tf": ("tensorflow-cpu==2.21.0", "tensorflow-datasets==4.9.10"),
     # timm of the series that OpenVLA asks for (>=0.9.10, <1.0.0); diffusers has had Wan2.2's VAE since 0.35.
     "models": ("torch>=2.8,<2.14", "timm==0.9.16", "transformers==4.57.6", "diffusers==0.35.2"),
+    # openpi-client wants numpy 1, so it cannot stand beside STAIR, and it forgets to name typing_extensions.
+    "clients": ("openpi-client==0.1.2", "typing_extensions", "vla-eval==0.8.0"),
 }
 
 

@@ -1,14 +1,9 @@
 """A policy behind a websocket, used as if it were here.
 
 Takes the address of a server, hands on a `Policy`: the handshake arrives on connect, each `act` is one
-request and one answer. The surprise: no proxy is ever used, whatever the environment says, because a
-server on a compute node must not be asked for through the cluster's web proxy.
-
-Messages are maps with a `type`:
-    server → client  {"type": "spec", …PolicySpec}                                       once, on connect
-    client → server  {"type": "query", "image", "instruction", "unnorm_key", "seed"}
-    server → client  {"type": "actions", "actions": float32 [K, 7], "server_ms", "batch"}
-                     {"type": "error", "what", "hint"}                    the connection stays usable
+request and one answer. The server may be ours or another project's: which protocol it speaks is found out
+unless told (stair/policy/dialects.py). The surprise: no proxy is ever used, whatever the environment says,
+because a server on a compute node must not be asked for through the cluster's web proxy.
 """
 
 from __future__ import annotations
@@ -21,36 +16,46 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidURI
 from websockets.sync.client import connect
 
 from stair.errors import StairError, UsageError
+from stair.policy import vla_eval
 from stair.policy.contract import PolicySpec, Query
+from stair.policy.dialects import find_dialect, greeted_by
+from stair.policy.talk import Conversation, Dialect, Message
 from stair.policy.wire import pack, unpack
+
+GREETING_S = 3.0
+"""How long a server of unknown protocol may be silent before it is spoken to as vla-eval's servers expect."""
 
 
 class ServerGone(StairError):
     """The server does not answer any more: no later query can succeed on this connection."""
 
 
-def query_message(query: Query) -> dict[str, Any]:
-    """The request as it travels."""
-    return {
-        "type": "query",
-        "image": query.image,
-        "instruction": query.instruction,
-        "unnorm_key": query.unnorm_key,
-        "seed": query.seed,
-    }
+class _Silence(Exception):
+    """Nothing was said for a while on a connection that is still good."""
 
 
 class RemotePolicy:
     """A connection to a policy server. Not for several threads at once.
 
-    Raises UsageError for an address that is none, ServerGone when nobody answers there within
-    `timeout_s`, and StairError when whoever answers speaks something else.
+    `speaks` is a protocol's name, or auto. `image_key` and `prompt_key` say where a server of openpi's looks
+    for image and instruction, where that is not as in its LIBERO configuration; `image_key` names the camera
+    for vla-eval's. Raises UsageError for an address that is none, ServerGone when nobody answers there
+    within `timeout_s`, and StairError when whoever answers speaks something else.
     """
 
     spec: PolicySpec
 
-    def __init__(self, address: str, timeout_s: float = 60.0) -> None:
+    def __init__(
+        self,
+        address: str,
+        timeout_s: float = 60.0,
+        *,
+        speaks: str = "auto",
+        image_key: str = "",
+        prompt_key: str = "prompt",
+    ) -> None:
         self.address, self.timeout_s = address, timeout_s
+        self._asked = 0
         self._open = ExitStack()
         try:
             self._socket = self._open.enter_context(
@@ -78,13 +83,12 @@ class RemotePolicy:
                 hint="start it with: python -m stair.serve --model DIR",
             ) from None
         try:
-            message = self._receive()
-            if not isinstance(message, dict) or message.pop("type", "") != "spec":
-                raise StairError(f"{address} did not send a handshake", hint="is it a STAIR policy server?")
-            self.spec = PolicySpec.from_message(message)
+            self._dialect, greeting = self._meet(speaks)
+            self.spec = self._dialect.read_greeting(greeting, address)
         except BaseException:
             self.close()
             raise
+        self._talk = Conversation(self.spec, image_key, prompt_key)
 
     def act(self, query: Query) -> np.ndarray:
         """A chunk of physical actions, float32 [K, 7].
@@ -92,32 +96,71 @@ class RemotePolicy:
         Raises ServerGone when the server is lost, StairError with the server's own words when it
         refuses this query.
         """
-        try:
-            self._socket.send(pack(query_message(query)))
-        except (ConnectionClosed, OSError) as error:
-            raise self._gone(error) from None
+        self._asked += 1
+        for message in self._dialect.write_query(query, self._talk, self._asked):
+            self._send(message)
         message = self._receive()
-        kind = message.get("type") if isinstance(message, dict) else None
-        if kind == "error":
-            raise StairError(f"policy server: {message.get('what', '')}", hint=message.get("hint", ""))
-        if kind != "actions":
-            raise StairError(f"policy server at {self.address} sent {kind!r} where actions belong")
-        actions = np.asarray(message.get("actions"))
-        if actions.ndim != 2 or actions.dtype.kind != "f":
-            raise StairError(f"policy server at {self.address} sent actions of shape {actions.shape}")
+        if not isinstance(message, dict):
+            raise StairError(f"policy server at {self.address} sent no map but {type(message).__name__}")
+        actions = self._dialect.read_answer(message, self._asked)
         return actions.astype(np.float32, copy=False)
 
     def close(self) -> None:
         """Ends the connection; harmless when repeated."""
         self._open.close()
 
-    def _receive(self) -> Any:
+    def _meet(self, speaks: str) -> tuple[Dialect, Message]:
+        """The protocol the server speaks, and its greeting."""
+        hello = None if speaks == "auto" else find_dialect(speaks).hello()
+        if hello is not None:
+            self._send(hello, word_keys=True)
+        late = False
         try:
-            return unpack(self._socket.recv(timeout=self.timeout_s))
+            message = self._receive(min(GREETING_S, self.timeout_s) if speaks == "auto" else None)
+        except _Silence:
+            late = True
+            self._send(vla_eval.hello(), word_keys=True)
+            message = self._receive()
+        dialect = greeted_by(message, speaks)
+        if dialect is None:
+            wanted = "of any protocol we know" if speaks == "auto" else f"of {speaks}"
+            raise StairError(
+                f"{self.address} did not send a handshake {wanted}",
+                hint="is it a policy server? --speaks names its protocol",
+            )
+        if late and dialect.hello() is None and dialect.NAME != "stair":
+            # It will take our hello for a request and fail at it.
+            raise StairError(
+                f"{self.address} greets as {dialect.NAME} does, but only after {GREETING_S:g} s",
+                hint=f"--speaks {dialect.NAME}",
+            )
+        return dialect, message
+
+    def _send(self, message: Message, *, word_keys: bool | None = None) -> None:
+        words = self._dialect.WORD_KEYS if word_keys is None else word_keys
+        try:
+            self._socket.send(pack(message, word_keys=words))
         except (ConnectionClosed, OSError) as error:
-            # After a time-out the late answer would be taken for the next one's.
+            raise self._gone(error) from None
+
+    def _receive(self, patience_s: float | None = None) -> Any:
+        """The next message; raises _Silence after `patience_s`, when that is less than the time-out."""
+        try:
+            data = self._socket.recv(timeout=patience_s or self.timeout_s)
+        except TimeoutError as error:
+            if patience_s is not None and patience_s < self.timeout_s:
+                raise _Silence from None
+            # The late answer would be taken for the next one's.
             self.close()
             raise self._gone(error) from None
+        except (ConnectionClosed, OSError) as error:
+            self.close()
+            raise self._gone(error) from None
+        if isinstance(data, str):  # openpi's servers say so what failed, with a traceback
+            raise StairError(
+                f"policy server: {data.strip().splitlines()[-1] if data.strip() else 'no words'}"
+            )
+        return unpack(data)
 
     def _gone(self, error: Exception) -> ServerGone:
         return ServerGone(

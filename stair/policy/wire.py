@@ -2,8 +2,9 @@
 
 Takes and hands on plain values (maps, lists, words, numbers, arrays). An array travels as
 `{b"__ndarray__": True, b"data", b"dtype", b"shape"}`, the scheme of openpi's client, so that its users
-can talk to our servers. The surprise: arrays come back read-only, as views of the message. Only booleans,
-integers and floats pass; anything that would need pickle is refused on both sides.
+can talk to our servers; vla-eval's has the same names as words instead of bytes, and both are read. The
+surprise: arrays come back read-only, as views of the message. Only booleans, integers and floats pass;
+anything that would need pickle is refused on both sides.
 """
 
 from __future__ import annotations
@@ -22,10 +23,13 @@ KINDS = "biuf"
 """numpy kinds that may travel: bool, signed, unsigned, float."""
 
 
-def pack(message: Any) -> bytes:
-    """The bytes of a message. Raises StairError for a value that cannot travel."""
+def pack(message: Any, *, word_keys: bool = False) -> bytes:
+    """The bytes of a message, arrays with `word_keys` as vla-eval reads them, else as openpi does.
+
+    Raises StairError for a value that cannot travel.
+    """
     try:
-        return cast(bytes, msgpack.packb(message, default=_encode))
+        return cast(bytes, msgpack.packb(message, default=_encode_with_words if word_keys else _encode))
     except (TypeError, ValueError, OverflowError) as error:
         raise StairError(f"this cannot be sent: {error}") from None
 
@@ -44,13 +48,23 @@ def _encode(value: Any) -> Any:
     if isinstance(value, np.ndarray | np.generic) and value.dtype.kind not in KINDS:
         raise TypeError(f"arrays of dtype {value.dtype} do not travel")
     if isinstance(value, np.ndarray):
-        return {ARRAY: True, DATA: value.tobytes(), DTYPE: value.dtype.str, SHAPE: list(value.shape)}
+        # A view: a picture is copied once, into the message (0.2 ms less than through tobytes).
+        data = np.ascontiguousarray(value).reshape(-1).view(np.uint8).data if value.size else b""
+        return {ARRAY: True, DATA: data, DTYPE: value.dtype.str, SHAPE: list(value.shape)}
     if isinstance(value, np.generic):
         return {SCALAR: True, DATA: value.item(), DTYPE: value.dtype.str}
     raise TypeError(f"{type(value).__name__} is no plain value")
 
 
+def _encode_with_words(value: Any) -> Any:
+    if isinstance(value, np.generic):
+        return value.item()
+    return {key.decode(): part for key, part in _encode(value).items()}
+
+
 def _decode(tree: dict[Any, Any]) -> Any:
+    if tree.keys() >= {"__ndarray__", "data", "dtype", "shape"}:
+        tree = {key.encode(): part for key, part in tree.items() if isinstance(key, str)}
     if ARRAY in tree:
         dtype = _dtype(tree)
         data, shape = tree.get(DATA), tree.get(SHAPE)

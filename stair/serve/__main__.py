@@ -1,4 +1,8 @@
-"""`python -m stair.serve --model DIR_OR_RUN [--port 0] [--address-file F]`: serves a trained policy."""
+"""`python -m stair.serve --model DIR_OR_RUN [--port 0] [--address-file F]`: serves a trained policy.
+
+For a robot: `--mode robot` with either `--execute 8` or `--ensemble 7`. Clients of openpi, starVLA and
+vla-eval are understood on the same port.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +11,7 @@ import sys
 
 from stair import console, settings
 from stair.errors import UsageError
-from stair.serve.config import ServeConfig
+from stair.serve.config import ServeConfig, check_mode
 
 
 def main() -> None:
@@ -18,6 +22,7 @@ def main() -> None:
     config = settings.build(ServeConfig, tree)
     if not config.model:
         raise UsageError("which model?", hint="--model with a model folder or a run folder")
+    check_mode(config)
     logging.basicConfig(format="%(levelname)s %(name)s: %(message)s", level=logging.WARNING)
 
     from stair.serve.server import run_server

@@ -1,99 +1,60 @@
-"""A policy behind a websocket: handshake, queries, answers, `/healthz`.
+"""A policy behind a websocket: handshake, queries, answers, `/healthz` and `/health`.
 
 Takes a BatchPolicy, serves until SIGTERM, USR1, USR2 (Slurm's) or Ctrl-C. Whatever a client may send, the
-server lives on: a malformed request is answered by an error that names the field. The messages are those of
-policy/remote.py. The address file is written when the port answers and taken away at a clean stop, so that
-it never names a server that is not there.
+server lives on: a malformed request is answered by an error that names the field. What is said on a
+connection is session.py's, in one of the protocols of stair/policy/dialects.py. The address file is written
+when the port answers and taken away at a clean stop, so that it never names a server that is not there.
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
 import signal
 import socket
 from collections.abc import Callable
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
 
 from stair import console
-from stair.errors import StairError, unknown
-from stair.policy.contract import PolicySpec, Query
-from stair.policy.wire import pack, unpack
+from stair.errors import StairError
+from stair.policy.memory import keep_memory
 from stair.rundir import write_whole
 from stair.serve.batching import Batcher, BatchPolicy
-from stair.serve.config import ServeConfig
-
-log = logging.getLogger(__name__)
+from stair.serve.config import ServeConfig, check_mode
+from stair.serve.session import Session
 
 LARGEST_REQUEST = 64 * 2**20
 """Bytes; a camera image has about one MiB."""
 
 
-def read_query(message: Any, spec: PolicySpec) -> Query:
-    """The query in a client's message. Raises StairError naming the field that is wrong."""
-    if not isinstance(message, dict):
-        raise StairError(
-            f"a request is a map, not {type(message).__name__}", hint="see stair/policy/remote.py"
-        )
-    if message.get("type") != "query":
-        raise StairError(f"type: {message.get('type')!r} is no request", hint="known: query")
-    for name in ("image", "instruction", "unnorm_key", "seed"):
-        if name not in message:
-            raise StairError(f"{name}: missing", hint="a query has image, instruction, unnorm_key and seed")
-    image, instruction = message["image"], message["instruction"]
-    if not isinstance(image, np.ndarray):
-        raise StairError(f"image: an array is needed, not {type(image).__name__}", hint="uint8 [H, W, 3]")
-    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
-        raise StairError(f"image: {image.dtype} {list(image.shape)} came", hint="uint8 [H, W, 3]")
-    if not isinstance(instruction, str) or not instruction.strip():
-        raise StairError(f"instruction: {instruction!r} came", hint="words for the policy")
-    key, seed = message["unnorm_key"], message["seed"]
-    if key not in spec.unnorm_keys:
-        raise StairError(f"unnorm_key: {unknown('data set', str(key), spec.unnorm_keys)}")
-    if type(seed) is not int or not 0 <= seed < 2**63:
-        raise StairError(f"seed: {seed!r} came", hint="a whole number from 0 to 2^63 - 1")
-    return Query(image=image, instruction=instruction, unnorm_key=key, seed=seed)
-
-
-async def _talk(connection: ServerConnection, batcher: Batcher) -> None:
-    spec = batcher.policy.spec
+async def _talk(connection: ServerConnection, batcher: Batcher, config: ServeConfig) -> None:
+    session = Session(batcher, config)
     batcher.join()
     try:
-        await connection.send(pack({"type": "spec", **spec.to_message()}))
+        await connection.send(session.greeting())
         async for data in connection:
-            await connection.send(pack(await _reply(data, batcher)))
+            answer = await session.answer(data)
+            if answer is not None:
+                await connection.send(answer)
     except ConnectionClosed:
         pass  # clients may leave at any time
     finally:
-        batcher.leave()
-
-
-async def _reply(data: bytes | str, batcher: Batcher) -> dict[str, Any]:
-    try:
-        answer = await batcher.ask(read_query(unpack(data), batcher.policy.spec))
-    except StairError as error:
-        return {"type": "error", "what": error.what, "hint": error.hint}
-    except Exception as error:
-        log.exception("the policy failed")
-        return {"type": "error", "what": f"the policy failed: {error!r}", "hint": "see the server's log"}
-    return {
-        "type": "actions",
-        "actions": answer.actions,
-        "server_ms": answer.server_ms,
-        "batch": answer.batch,
-    }
+        batcher.leave(session)
 
 
 def _answer_http(connection: ServerConnection, request: Request) -> Response | None:
-    if request.path == "/healthz":
+    path = request.path.partition("?")[0]
+    if path == "/healthz":  # openpi's, and ours
         return connection.respond(HTTPStatus.OK, "OK\n")
+    if path == "/health":  # vla-eval's
+        response = connection.respond(HTTPStatus.OK, '{"status": "ok"}\n')
+        del response.headers["Content-Type"]
+        response.headers["Content-Type"] = "application/json"
+        return response
     return None
 
 
@@ -105,14 +66,16 @@ async def serve_policy(
 ) -> None:
     """Serves until `stop` is set; `started` hears the address once the port answers.
 
-    Raises StairError when the port cannot be had.
+    Raises StairError when the port cannot be had, UsageError for a mode that is not one.
     """
+    check_mode(config)
+    keep_memory()
     stop = stop or asyncio.Event()
     batcher = Batcher(policy, config.max_batch, config.max_wait_ms)
     answering = asyncio.create_task(batcher.run())
     try:
         async with serve(
-            lambda connection: _talk(connection, batcher),
+            lambda connection: _talk(connection, batcher, config),
             config.host,
             config.port,
             compression=None,

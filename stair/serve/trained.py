@@ -25,6 +25,8 @@ from stair.serve.config import ServeConfig
 
 CONTROL_HZ = {"fractal20220817_data": 3.0}
 """How often the robot of a data set is commanded; 5 Hz where not named (BridgeV2, tabletop)."""
+ENSEMBLE_HORIZON = {"bridge_orig": 7, "bridge_dataset": 7}
+"""Chunks that CogACT's adaptive ensemble keeps; 2 where not named (Google Robot, tabletop)."""
 
 
 class TrainedPolicy:
@@ -40,7 +42,7 @@ class TrainedPolicy:
         self.precision, self.flow_steps = config.precision, config.flow_steps or None
         usual = "oformer" if saved.config.stage != "stage1" else "zero"
         self.condition = usual if config.condition == "auto" else config.condition
-        self.samples = config.samples
+        self.samples, self.clip = config.samples, config.clip
         self.statistics = {name: Statistics.from_json(tree) for name, tree in saved.statistics.items()}
         self.tokenizer = load_tokenizer(self.inputs.language)
         # Few instructions are spoken over and over.
@@ -53,6 +55,11 @@ class TrainedPolicy:
             conventions={
                 name: ActionConvention(dim=self.inputs.action.dim, control_hz=CONTROL_HZ.get(name, 5.0))
                 for name in self.statistics
+            },
+            ensemble_horizons={name: ENSEMBLE_HORIZON.get(name, 2) for name in self.statistics},
+            action_ranges={
+                name: (tuple(map(float, known.action.q01)), tuple(map(float, known.action.q99)))
+                for name, known in self.statistics.items()
             },
         )
 
@@ -72,6 +79,8 @@ class TrainedPolicy:
                 condition=self.condition,
             )
         normalized = most_typical(chunks.float().cpu()).numpy()
+        if self.clip:
+            normalized = clip_as_cogact(normalized)
         keys = [query.unnorm_key for query in queries]
         return np.stack(
             [
@@ -93,6 +102,13 @@ def most_typical(chunks: Tensor) -> Tensor:
     """Of N chunks for each query, [N, n, K, 7], the one nearest to their mean, [n, K, 7]."""
     far = (chunks - chunks.mean(dim=0)).square().sum(dim=(-2, -1))
     return chunks[far.argmin(dim=0), torch.arange(chunks.shape[1])]
+
+
+def clip_as_cogact(normalized: np.ndarray) -> np.ndarray:
+    """Normalised actions [..., 7] within [-1, 1], the gripper 0 below one half and 1 from there on."""
+    clipped = np.clip(normalized, -1, 1)
+    clipped[..., 6] = clipped[..., 6] >= 0.5
+    return clipped
 
 
 def load_policy(config: ServeConfig) -> TrainedPolicy:

@@ -3,15 +3,18 @@
 import http.server
 import socket
 import threading
+import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from websockets.sync.server import serve as serve_raw
 
 from stair.errors import StairError, UsageError
+from stair.policy import remote, vla_eval
 from stair.policy.contract import Query
 from stair.policy.remote import RemotePolicy, ServerGone
-from stair.policy.wire import pack
+from stair.policy.wire import pack, unpack
 from tests.fakes.scripted_server import ScriptedPolicy, scripted_chunk
 from tests.fakes.serving import serving, start_process
 
@@ -135,6 +138,18 @@ def test_actions_of_a_wrong_shape_are_refused(raw_server):
     remote.close()
 
 
+def test_an_answer_that_is_no_map_is_refused(raw_server):
+    def handler(connection):
+        connection.send(pack({"type": "spec", **ScriptedPolicy().spec.to_message()}))
+        connection.recv()
+        connection.send(pack([1, 2]))
+
+    policy = RemotePolicy(raw_server(handler), timeout_s=5)
+    with pytest.raises(StairError, match="sent no map but list"):
+        policy.act(QUERY)
+    policy.close()
+
+
 def test_a_web_server_is_no_policy_server():
     server = http.server.HTTPServer(("127.0.0.1", 0), http.server.BaseHTTPRequestHandler)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
@@ -150,3 +165,117 @@ def test_a_web_server_is_no_policy_server():
 def test_an_address_that_is_none_is_wrong_use():
     with pytest.raises(UsageError, match="no address"):
         RemotePolicy("http://127.0.0.1:1")
+
+
+def openpi_server(connection):
+    """As openpi's documentation has it: metadata, then an answer a message, and words before it closes."""
+    connection.send(pack({"reset_pose": [0.0, 0.0]}))
+    for data in connection:
+        observation = unpack(data)
+        if "observation/image" not in observation:
+            connection.send("Traceback (most recent call last):\n  …\nKeyError: 'observation/image'")
+            connection.close(1011)
+            return
+        shade = float(observation["observation/image"].mean()) / 1e4
+        actions = np.tile(np.array([shade, 0, 0, 0, 0, 0, 1.0]), (10, 1))
+        connection.send(pack({"actions": actions, "server_timing": {"infer_ms": 1.0}}))
+
+
+def starvla_server(connection):
+    """As starVLA's: metadata, then unnormalised actions of a batch."""
+    connection.send(pack({"action_chunk_size": 16, "available_unnorm_keys": ["oxe_bridge"], "env": "x"}))
+    for data in connection:
+        message = unpack(data)
+        if message.get("unnorm_key") != "oxe_bridge":
+            error = {"status": "error", "ok": False, "error": {"message": "unknown key"}}
+            connection.send(pack(error))
+            continue
+        actions = np.zeros((len(message["examples"]), 16, 7), np.float32)
+        connection.send(pack({"status": "ok", "ok": True, "data": {"actions": actions}}))
+
+
+def vla_eval_server(connection):
+    """As vla-eval's: silent until it is greeted."""
+    for data in connection:
+        message = unpack(data)
+        reply = {"hello": vla_eval.greeting(ScriptedPolicy().spec), "episode_start": None}.get(
+            message["type"], vla_eval.frame("action", {"actions": np.zeros(7, np.float32)}, message["seq"])
+        )
+        if reply is not None:
+            connection.send(pack(reply, word_keys=True))
+
+
+@pytest.mark.parametrize(
+    ("handler", "speaks", "shape"),
+    [
+        (openpi_server, "openpi", (10, 7)),
+        (starvla_server, "starvla", (16, 7)),
+        (vla_eval_server, "vla-eval", (1, 7)),
+    ],
+)
+@pytest.mark.parametrize("told", [True, False], ids=["told", "found out"])
+def test_servers_of_other_projects_are_understood(raw_server, monkeypatch, handler, speaks, shape, told):
+    monkeypatch.setattr(remote, "GREETING_S", 2.0)
+    policy = RemotePolicy(raw_server(handler), timeout_s=5, speaks=speaks if told else "auto")
+    assert policy.spec.speaks == speaks
+    answer = policy.act(replace(QUERY, unnorm_key="bridge_orig", first=True))
+    assert (answer.shape, answer.dtype) == (shape, np.float32)
+    policy.close()
+
+
+def test_what_an_openpi_server_says_when_it_fails_is_told_and_then_it_is_gone(raw_server):
+    policy = RemotePolicy(raw_server(openpi_server), timeout_s=5, image_key="front")
+    with pytest.raises(StairError, match="policy server: KeyError: 'observation/image'"):
+        policy.act(QUERY)
+    with pytest.raises(ServerGone):
+        policy.act(QUERY)
+
+
+def test_a_data_set_that_a_starvla_server_does_not_know_is_its_refusal(raw_server):
+    policy = RemotePolicy(raw_server(starvla_server), timeout_s=5)
+    with pytest.raises(StairError, match="policy server: unknown key"):
+        policy.act(QUERY)
+    assert policy.act(replace(QUERY, unnorm_key="bridge_orig")).shape == (16, 7)
+    policy.close()
+
+
+@pytest.mark.parametrize("speaks", ["stair", "openpi", "starvla", "vla-eval"])
+@pytest.mark.parametrize("served", ["auto", "same"])
+def test_our_own_server_answers_in_every_protocol(speaks, served):
+    with serving(ScriptedPolicy(), speaks="auto" if served == "auto" else speaks) as address:
+        policy = RemotePolicy(address, timeout_s=10, speaks=speaks)
+        answer = policy.act(replace(QUERY, first=True))
+        policy.close()
+    expected = scripted_chunk(replace(QUERY, seed=7 if speaks == "stair" else 0))
+    assert np.allclose(answer, expected[: len(answer)], atol=1e-7)
+    assert len(answer) == (1 if speaks == "vla-eval" else 16)
+
+
+def test_a_server_that_is_silent_to_everybody_is_gone(raw_server, monkeypatch):
+    monkeypatch.setattr(remote, "GREETING_S", 0.1)
+    with pytest.raises(ServerGone, match="no answer for"):
+        RemotePolicy(raw_server(lambda connection: time.sleep(2)), timeout_s=0.3)
+
+
+def test_a_server_that_speaks_something_else_than_told_is_refused(raw_server):
+    with pytest.raises(StairError, match="did not send a handshake of stair") as caught:
+        RemotePolicy(raw_server(openpi_server), timeout_s=5, speaks="stair")
+    assert "--speaks" in caught.value.hint
+    with pytest.raises(UsageError, match="unknown protocol"):
+        RemotePolicy(raw_server(openpi_server), timeout_s=5, speaks="pi0")
+
+
+@pytest.mark.parametrize(("handler", "speaks"), [(openpi_server, "openpi"), (starvla_server, "starvla")])
+def test_a_server_that_greets_late_must_be_named(raw_server, monkeypatch, handler, speaks):
+    monkeypatch.setattr(remote, "GREETING_S", 0.1)
+
+    def late(connection):
+        time.sleep(0.5)
+        handler(connection)
+
+    with pytest.raises(StairError, match=f"greets as {speaks} does, but only after") as caught:
+        RemotePolicy(raw_server(late), timeout_s=5)
+    assert caught.value.hint == f"--speaks {speaks}"
+    policy = RemotePolicy(raw_server(late), timeout_s=5, speaks=speaks)
+    assert policy.act(replace(QUERY, unnorm_key="bridge_orig")).shape[1] == 7
+    policy.close()

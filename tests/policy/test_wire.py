@@ -99,3 +99,14 @@ def test_a_broken_message_is_an_expected_failure(data):
 def test_no_bytes_whatsoever_raise_anything_but_an_expected_failure(data):
     with contextlib.suppress(StairError):
         unpack(data)
+
+
+def test_arrays_with_words_as_keys_are_read_and_written():
+    array, scalar = np.arange(6, dtype=np.float32).reshape(2, 3), np.float32(0.5)
+    data = pack({"a": array, "b": scalar}, word_keys=True)
+    bare = msgpack.unpackb(data)
+    assert set(bare["a"]) == {"__ndarray__", "data", "dtype", "shape"}
+    assert bare["b"] == 0.5
+    assert np.array_equal(unpack(data)["a"], array)
+    with pytest.raises(StairError, match="may not travel"):
+        unpack(msgpack.packb({"__ndarray__": True, "data": b"x", "dtype": "|O", "shape": [1]}))

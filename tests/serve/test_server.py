@@ -13,9 +13,9 @@ from websockets.sync.client import connect
 
 from stair.errors import StairError
 from stair.policy.contract import Query
-from stair.policy.remote import RemotePolicy, query_message
+from stair.policy.native import query_message, read_query
+from stair.policy.remote import RemotePolicy
 from stair.policy.wire import pack, unpack
-from stair.serve.server import read_query
 from tests.fakes.scripted_server import ScriptedPolicy, scripted_chunk
 from tests.fakes.serving import SCRIPT, serving, start_process
 
@@ -35,7 +35,7 @@ def raw():
         serving(ScriptedPolicy()) as address,
         connect(address, compression=None, max_size=None, proxy=None) as connection,
     ):
-        assert unpack(connection.recv(timeout=10))["type"] == "spec"
+        assert "stair" in unpack(connection.recv(timeout=10))
         yield connection
 
 
@@ -125,14 +125,15 @@ def test_a_client_that_vanishes_in_mid_request_harms_nobody():
         remote.close()
 
 
-def test_healthz_says_ok():
+@pytest.mark.parametrize(("path", "body"), [("/healthz", b"OK"), ("/health", b'{"status": "ok"}')])
+def test_health_is_told_where_each_protocol_looks(path, body):
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     with (
         serving(ScriptedPolicy()) as address,
-        opener.open(address.replace("ws:", "http:") + "/healthz", timeout=10) as answer,
+        opener.open(address.replace("ws:", "http:") + path, timeout=10) as answer,
     ):
         assert answer.status == 200
-        assert answer.read().strip() == b"OK"
+        assert answer.read().strip() == body
 
 
 def test_sigterm_ends_the_server_cleanly_and_takes_its_address_away(tmp_path):

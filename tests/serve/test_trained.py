@@ -15,10 +15,11 @@ from stair.data.transforms import prepare_image, unnormalize
 from stair.errors import StairError
 from stair.models.build import build_model
 from stair.models.saved import SavedConfig, load_model, part_tensors, save_model
-from stair.policy.contract import Query
+from stair.policy.contract import PolicySpec, Query
 from stair.policy.remote import RemotePolicy
+from stair.policy.wire import pack, unpack
 from stair.serve.config import ServeConfig
-from stair.serve.trained import load_policy
+from stair.serve.trained import ENSEMBLE_HORIZON, clip_as_cogact, load_policy
 from tests.fakes.serving import serving
 from tests.models.small import CONFIG, INPUTS
 
@@ -117,6 +118,26 @@ def test_the_handshake_tells_statistics_and_control_rates(policy, models):
     assert policy.spec.conventions["fractal20220817_data"].control_hz == 3
     assert not policy.spec.needs_clip
     assert (policy.spec.chunk, policy.spec.image_size) == (16, 32)
+    assert policy.spec.ensemble_horizons == {"tabletop": 2, "fractal20220817_data": 2}
+    low, high = policy.spec.action_ranges["fractal20220817_data"]
+    assert (low, high) == ((-0.5,) * 6 + (0.0,), (0.5,) * 6 + (1.0,))
+    assert PolicySpec.from_message(unpack(pack(policy.spec.to_message()))) == policy.spec
+
+
+def test_bridges_policies_are_meant_for_seven_chunks():
+    assert ENSEMBLE_HORIZON["bridge_orig"] == 7
+
+
+def test_predictions_are_clipped_as_cogact_does_only_when_asked(models, policy):
+    wild = np.array([[-3.0, 0.2, 1.5, 0, 0, 0, 0.49], [0, 0, 0, 0, 0, -1.2, 0.5]], np.float32)
+    assert np.allclose(clip_as_cogact(wild), [[-1, 0.2, 1, 0, 0, 0, 0], [0, 0, 0, 0, 0, -1, 1]])
+    assert wild[0, 0] == -3
+    clipped = load_policy(ServeConfig(model=str(models / "stage2"), device="cpu", clip=True))
+    plain, cut = policy.act_batch(queries()), clipped.act_batch(queries())
+    assert np.abs(plain[0, :, :6]).max() > 0.05
+    assert np.abs(cut[0, :, :6]).max() <= 0.05 + 1e-6
+    assert np.allclose(cut[0, :, :6], np.clip(plain[0, :, :6], -0.05, 0.05), atol=1e-5)
+    assert set(cut[..., 6].flat) <= {0.0, 1.0}
 
 
 def test_a_trained_policy_is_served_over_a_socket(policy):
@@ -165,8 +186,10 @@ def test_cuda_is_refused_where_there_is_none(models):
     ("words", "code", "told"),
     [
         ([], 2, "which model?"),
-        (["--modle", "x"], 2, "did you mean 'model'?"),
+        (["--modell", "x"], 2, "did you mean 'model'?"),
         (["--model", "/nowhere"], 1, "no model at /nowhere"),
+        (["--model", "/nowhere", "--mode", "robot"], 2, "how shall the robot's actions be chosen?"),
+        (["--model", "/x", "--mode", "robot", "--execute", "4", "--ensemble", "7"], 2, "exclude each other"),
     ],
 )
 def test_the_command_refuses_in_two_lines(words, code, told):
