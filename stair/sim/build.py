@@ -15,11 +15,16 @@ from stair.sim.tasks import TASKS
 def make_simulator(name: str, **options: Any) -> Simulator:
     """Builds the simulator `name`. Raises UsageError for unknown names and options.
 
-    options of tabletop: image_size, grasp_tolerance, max_steps (see sim/tabletop.py).
+    options of tabletop: image_size, grasp_tolerance, max_steps (see sim/tabletop.py); of simpler: assets,
+    render, max_steps (see sim/simpler.py); of maniskill3: the same (see sim/maniskill3.py).
     """
     match name:
         case "tabletop":
             from stair.sim.tabletop import TabletopSim as chosen
+        case "simpler":
+            from stair.sim.simpler import SimplerSim as chosen
+        case "maniskill3":
+            from stair.sim.maniskill3 import ManiSkill3Sim as chosen
         case _:
             raise unknown("simulator", name, TASKS)
     try:

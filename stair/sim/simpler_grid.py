@@ -10,7 +10,8 @@ Source: scripts/*.sh of SimplerEnv and the environments of ManiSkill2_real2sim.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cache
 from itertools import product
 from typing import Any, Literal
 
@@ -30,7 +31,7 @@ class Start:
     look: str
     """Episodes are averaged within a look, then looks are; empty where there is only one."""
     number: int
-    """Place within the look, from 0."""
+    """Place within the look, from 0; also seeds whatever the environment draws by itself."""
     step_limit: int
     make: Mapping[str, Any] = field(default_factory=dict)
     """Arguments of the environment's constructor."""
@@ -176,14 +177,12 @@ def _apple() -> dict[Setting, Grid]:
     }
 
 
-def _near() -> dict[Setting, Grid]:
+def _near(env: str = "MoveNearGoogleBakedTexInScene-v0") -> dict[Setting, Grid]:
     robot, make = ((0.35, 0.21, -0.09),), {"scene_name": TABLE}
     looks = {**TABLE_LOOKS, "alone": {"no_distractor": True}}
     photo = ("google_move_near_real_eval_1.png",)
     return {
-        "visual-matching": Grid(
-            ("MoveNearGoogleBakedTexInScene-v0",), 80, make, COLOURS, robot, photo, layouts=60
-        ),
+        "visual-matching": Grid((env,), 80, make, COLOURS, robot, photo, layouts=60),
         "variant-aggregation": Grid(("MoveNearGoogleInScene-v0",), 80, make, looks, robot, layouts=60),
     }
 
@@ -205,6 +204,10 @@ GRIDS: dict[str, dict[Setting, Grid]] = {
     "google_robot_pick_standing_coke_can": _can(("upright",)),
     "google_robot_pick_vertical_coke_can": _can(("laid_vertically",)),
     "google_robot_move_near": _near(),
+    "google_robot_move_near_v0": _near(),
+    "google_robot_move_near_v1": {
+        "visual-matching": _near("MoveNearGoogleBakedTexInScene-v1")["visual-matching"]
+    },
     "google_robot_open_drawer": _drawers(("OpenTop", "OpenMiddle", "OpenBottom")),
     "google_robot_close_drawer": _drawers(("CloseTop", "CloseMiddle", "CloseBottom")),
     **{
@@ -221,6 +224,46 @@ GRIDS: dict[str, dict[Setting, Grid]] = {
 """Task → setting → grid, for the tasks that numbers were published for."""
 
 
+def _place(which: str = "") -> Grid:
+    seen = ("a0", "b0", "c0")
+    robots, photos = tuple(POSES[p] for p in seen), tuple(f"open_drawer_{p}.png" for p in seen)
+    return Grid(
+        (f"PlaceIntoClosed{which}DrawerCustomInScene-v0",), 200, CABINET_PHOTO, COLOURS, robots, photos
+    )
+
+
+ENDLESS: dict[str, Grid] = {
+    "google_robot_pick_object": Grid(
+        ("GraspSingleRandomObjectInScene-v0",),
+        80,
+        {"scene_name": TABLE},
+        COLOURS,
+        ((0.35, 0.20, 0.0),),
+        ("google_coke_can_real_eval_1.png",),
+    ),
+    "google_robot_place_in_closed_drawer": _place(),
+    "google_robot_place_in_closed_top_drawer": _place("Top"),
+    "google_robot_place_in_closed_middle_drawer": _place("Middle"),
+    "google_robot_place_in_closed_bottom_drawer": _place("Bottom"),
+}
+"""Tasks that SimplerEnv packages but published no grid for: the robot's poses take turns, and the environment
+draws object and place from the layout's number, so there are as many layouts as one likes."""
+_SHORT: dict[Setting, str] = {"visual-matching": "vm", "variant-aggregation": "va"}
+
+
+def variant_name(setting: Setting, look: str) -> str:
+    """How a look is named in a grid point: `vm-arm2`, `va-darker`; empty where a setting has only one."""
+    return f"{_SHORT[setting]}-{look}" if look else ""
+
+
+def looks(task: str) -> dict[Setting, tuple[str, ...]]:
+    """Setting → variant names of a task, in the order of the grid."""
+    grids: Mapping[Setting, Grid] = GRIDS.get(task) or {"visual-matching": ENDLESS[task]}
+    return {
+        setting: tuple(variant_name(setting, look) for look in grid.looks) for setting, grid in grids.items()
+    }
+
+
 def starts(task: str, setting: Setting) -> list[Start]:
     """Every start of a task in a setting. Raises UsageError for what was never published."""
     if task not in GRIDS:
@@ -228,3 +271,21 @@ def starts(task: str, setting: Setting) -> list[Start]:
     if setting not in GRIDS[task]:
         raise unknown(f"setting of {task}", setting, GRIDS[task])
     return list(GRIDS[task][setting].starts())
+
+
+def find_start(task: str, variant: str, number: int) -> Start:
+    """The start of a grid point that exists (stair/sim/tasks.py checks that)."""
+    known = _starts_by_variant(task)[variant]
+    if task in ENDLESS:
+        return replace(known[number % len(known)], number=number)
+    return known[number]
+
+
+@cache
+def _starts_by_variant(task: str) -> dict[str, list[Start]]:
+    grids: Mapping[Setting, Grid] = GRIDS.get(task) or {"visual-matching": ENDLESS[task]}
+    found: dict[str, list[Start]] = {}
+    for setting, grid in grids.items():
+        for start in grid.starts():
+            found.setdefault(variant_name(setting, start.look), []).append(start)
+    return found

@@ -5,7 +5,7 @@ from collections import Counter
 import pytest
 
 from stair.errors import UsageError
-from stair.sim.simpler_grid import GRIDS, Setting, starts
+from stair.sim.simpler_grid import ENDLESS, GRIDS, Setting, find_start, looks, starts
 
 COUNTS: dict[str, tuple[int, int]] = {
     "google_robot_pick_coke_can": (300, 675),
@@ -89,3 +89,30 @@ def test_what_was_never_published_is_refused():
         starts("widowx_stack_cube", "variant-aggregation")
     with pytest.raises(UsageError, match="task"):
         starts("google_robot_pick_object", "visual-matching")
+
+
+def test_a_start_is_found_by_look_and_number():
+    assert (
+        find_start("google_robot_pick_coke_can", "vm-arm2", 31)
+        == starts("google_robot_pick_coke_can", "visual-matching")[2 * 75 + 31]
+    )
+    assert find_start("widowx_stack_cube", "", 5) == starts("widowx_stack_cube", "visual-matching")[5]
+
+
+@pytest.mark.parametrize("task", ENDLESS)
+def test_a_task_without_a_published_grid_has_a_start_for_every_number(task: str):
+    (variants,) = looks(task).values()
+    assert variants == ("vm-arm0", "vm-arm1", "vm-arm2", "vm-arm3")
+    many = [find_start(task, "vm-arm1", number) for number in range(7)]
+    assert [start.number for start in many] == list(range(7))
+    poses = 1 if "pick" in task else 3
+    assert [start.robot for start in many[:poses]] * 2 == [start.robot for start in many[: 2 * poses]]
+    assert len({start.robot for start in many}) == poses
+    assert all(start.object_xy is None and start.layout is None for start in many)
+
+
+def test_the_two_versions_of_move_near_differ_in_their_environment_only():
+    old, new = (find_start(f"google_robot_move_near_v{k}", "vm-arm0", 9) for k in (0, 1))
+    assert (old.env, new.env) == ("MoveNearGoogleBakedTexInScene-v0", "MoveNearGoogleBakedTexInScene-v1")
+    assert (old.make, old.robot, old.layout) == (new.make, new.robot, new.layout)
+    assert find_start("google_robot_move_near", "vm-arm0", 9) == old
