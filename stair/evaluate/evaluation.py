@@ -18,10 +18,16 @@ from stair import console, settings
 from stair.errors import StairError, UsageError
 from stair.evaluate.config import EvalConfig
 from stair.evaluate.episodes import HEADER, EpisodeRecord, append_record, read_records
-from stair.evaluate.workers import Order, Worksite, run_orders
+from stair.evaluate.orders import Order
+from stair.evaluate.points import all_points, remarks, share
+from stair.evaluate.simulating import Worksite, connect
+from stair.evaluate.workers import run_orders
 from stair.rundir import RunDir, write_json, write_whole
 from stair.sim.contract import GridPoint
-from stair.sim.tasks import points
+from stair.sim.ready import make_ready
+
+_WHERE_TOLD = ("max_steps", "unnorm_key", "render", "noise")
+"""Settings of the identity that are left out where they are neutral: older folders do not have them."""
 
 
 def evaluate(config: EvalConfig) -> list[EpisodeRecord]:
@@ -30,18 +36,19 @@ def evaluate(config: EvalConfig) -> list[EpisodeRecord]:
     Raises UsageError for settings that do not fit the run folder, StairError when the server is lost
     or when episodes ended in errors; what was finished stays on record either way.
     """
-    from stair.policy.remote import RemotePolicy
-
     run = RunDir(Path(config.run)).create()
     everything = all_points(config)
-    asked = everything[config.shard :: config.shards]
+    asked = share(everything, config.shard, config.shards)
+    for remark in remarks(config):
+        console.say(remark)
     address = find_address(config.policy, config.timeout_s)
-    policy = RemotePolicy(address, config.timeout_s)  # a server that is not there is told before all else
+    policy = connect(address, config)  # a server that is not there is told before all else
     policy.close()
-    _keep_settings(run, config, policy.spec.name)
+    facts = make_ready(config.simulator, config.tasks, config.render, config.assets)
+    _keep_settings(run, config, policy.spec.name, facts)
     before = {record.key: record for record in read_records(run.episodes) if not record.error}
     done = [before[point.key] for point in asked if point.key in before]
-    mine = _orders(everything, config.videos)[config.shard :: config.shards]
+    mine = share(_orders(everything, config.videos), config.shard, config.shards)
     orders = [order for order in mine if order.point.key not in before]
     if done:
         console.say(f"{len(done)} of {len(asked)} episodes are on record, {len(orders)} to go")
@@ -59,22 +66,6 @@ def evaluate(config: EvalConfig) -> list[EpisodeRecord]:
     return records
 
 
-def all_points(config: EvalConfig) -> list[GridPoint]:
-    """Every grid point that a configuration asks for. Raises UsageError for tasks that do not exist."""
-    if not config.tasks or config.episodes < 1:
-        raise UsageError("nothing to evaluate", hint="name --tasks and at least one of --episodes")
-    if config.control == "chunk" and config.execute < 1:
-        raise UsageError(f"cannot run {config.execute} actions of a chunk", hint="--execute 4")
-    if not 0 <= config.shard < config.shards:
-        raise UsageError(f"there is no share {config.shard} of {config.shards}", hint="--shard 0 --shards 1")
-    variant = "swapped" if config.swap_goal else ""
-    return [
-        point
-        for task in config.tasks
-        for point in points(config.simulator, task, config.first_episode, config.episodes, variant)
-    ]
-
-
 def identity(config: EvalConfig, policy: str) -> dict[str, Any]:
     """The settings that decide what a record means. Task, layout and variant stand in its key."""
     control: dict[str, Any] = {"control": config.control}
@@ -82,6 +73,7 @@ def identity(config: EvalConfig, policy: str) -> dict[str, Any]:
         control["execute"] = config.execute
     else:
         control["ensemble_alpha"] = config.ensemble_alpha
+    told = {name: getattr(config, name) for name in _WHERE_TOLD}
     return {
         "policy": policy,
         "simulator": config.simulator,
@@ -90,6 +82,7 @@ def identity(config: EvalConfig, policy: str) -> dict[str, Any]:
         "action_scale": config.action_scale,
         "seed": config.seed,
         "instruction": config.instruction,
+        **{name: value for name, value in told.items() if value != getattr(EvalConfig(), name)},
     }
 
 
@@ -132,20 +125,23 @@ def _orders(asked: list[GridPoint], videos: int) -> list[Order]:
     return orders
 
 
-def _keep_settings(run: RunDir, config: EvalConfig, policy: str) -> None:
-    """Writes the settings that the records share, or holds these ones against them."""
+def _keep_settings(run: RunDir, config: EvalConfig, policy: str, facts: dict[str, str]) -> None:
+    """Writes the settings that the records share, with `facts` about the simulator, or holds these against
+    those that are there."""
     import yaml
 
-    file, mine = run.episodes / HEADER, identity(config, policy)
+    file, mine = run.episodes / HEADER, {**identity(config, policy), **facts}
     if file.exists():
         try:
             theirs = json.loads(file.read_text())
         except ValueError:
             raise StairError(f"{file} is damaged", hint="choose another run folder with --run") from None
         for name in sorted(set(mine) | set(theirs)):
-            if mine.get(name) != theirs.get(name):
+            neutral = getattr(EvalConfig(), name, None)
+            before, now = theirs.get(name, neutral), mine.get(name, neutral)
+            if before != now:
                 raise UsageError(
-                    f"{run.path} holds episodes with {name} {theirs.get(name)!r}, not {mine.get(name)!r}",
+                    f"{run.path} holds episodes with {name} {before!r}, not {now!r}",
                     hint="choose another run folder with --run, or the same settings",
                 )
         return

@@ -45,7 +45,9 @@ def save_film(folder: Path, key: str, rollout: Rollout) -> Path:
         imageio.mimwrite(temporary, frames, format="FFMPEG", **options)  # type: ignore[arg-type]
         temporary.replace(path)
         picture = temporary.with_suffix(".png")
-        draw_actions(rollout, title=key).save(picture, optimize=True)
+        # 128 colours are a third of the bytes: a report has room for more plots.
+        plot = draw_actions(rollout, title=key).quantize(128, dither=Image.Dither.NONE)
+        plot.save(picture, optimize=True)
         picture.replace(path.with_suffix(".png"))
     except (OSError, RuntimeError) as error:
         temporary.unlink(missing_ok=True)

@@ -2,17 +2,18 @@
 
 Takes a simulator, a policy and a grid point, hands on a Rollout. What counts is SimplerEnv's: an episode
 goes on to its step limit, and success is the condition at the *last* step; that it held at any step is
-recorded too. The surprise: every query's noise is seeded by run seed, grid point and step, so an episode
-is the same whatever ran beside it or before it.
+recorded too. The surprise: every query's noise is seeded by run seed, grid point and step (or, if fixed, by
+the run seed alone), so an episode is the same whatever ran beside it or before it.
 """
 
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
+from stair.evaluate.scaling import scaled
 from stair.policy.chunks import (
     AdaptiveEnsemble,
     BinaryGripper,
@@ -42,6 +43,10 @@ class Rollout:
     """float32 [steps, 7]: as the simulator got them."""
     frames: list[np.ndarray]
     """uint8 [H, W, 3] each, before the first and after every step; empty unless filmed."""
+    info: dict[str, bool] = field(default_factory=dict)
+    """What the simulator told in yes and no at the last step, e.g. `grasped`."""
+    info_ever: dict[str, bool] = field(default_factory=dict)
+    """The same names, whether each held at any step."""
 
 
 def query_seed(seed: int, key: str, step: int) -> int:
@@ -67,12 +72,13 @@ def run_episode(
     *,
     action_scale: float = 1.0,
     instruction: str = "",
+    noise: str = "step",
     film: bool = False,
 ) -> Rollout:
     """Plays `point` to its step limit.
 
     `instruction` is told to the policy instead of the simulator's. Motion, not the gripper, is
-    multiplied by `action_scale`. Raises whatever simulator and policy raise.
+    multiplied by `action_scale`. `noise` as in EvalConfig. Raises whatever simulator and policy raise.
     """
     gripper = _gripper(robot)
     control.reset()
@@ -80,22 +86,31 @@ def run_episode(
     told = instruction or observation.instruction
     frames = [observation.image] if film else []
     actions: list[np.ndarray] = []
-    queries, held = 0, []
+    queries, held, first = 0, [], True
+    info: dict[str, bool] = {}
+    ever: dict[str, bool] = {}
     while True:
         heard = instruction or observation.instruction
         if heard != told:  # a subtask is done: what was planned for it is void
-            told = heard
+            told, first = heard, True
             control.reset()
+            gripper.reset()
         if control.needs_query():
-            noise = query_seed(seed, point.key, len(actions))
-            control.add(policy.act(Query(observation.image, told, robot.unnorm_key, noise)))
-            queries += 1
+            step = len(actions)
+            drawn = query_seed(seed, "fixed", 0) if noise == "fixed" else query_seed(seed, point.key, step)
+            query = Query(observation.image, told, robot.unnorm_key, drawn, first=first)
+            control.add(policy.act(query))
+            queries, first = queries + 1, False
         action = control.next_action()
-        action = np.append(action[:6] * action_scale, gripper(float(action[6]))).astype(np.float32)
+        action = np.append(scaled(action, action_scale), gripper(float(action[6]))).astype(np.float32)
         result = simulator.step(action)
         observation = result.observation
         actions.append(action)
         held.append(result.success)
+        info = {
+            name: bool(value) for name, value in result.info.items() if isinstance(value, bool | np.bool_)
+        }
+        ever = {name: ever.get(name, False) or value for name, value in (ever | info).items()}
         if film:
             frames.append(observation.image)
         if result.truncated:
@@ -109,6 +124,8 @@ def run_episode(
         instruction=told,
         actions=np.stack(actions),
         frames=frames,
+        info=info,
+        info_ever=ever,
     )
 
 

@@ -1,9 +1,11 @@
 """Simulator processes that share out the episodes.
 
-Takes grid points and what an episode needs to know, hands each finished EpisodeRecord to a callback.
-One simulator and one connection to the policy server per process; the parent gives out points one by
-one over pipes, so it always knows who plays what. A process that dies costs its episode (recorded as an
-error), not the evaluation; a policy server that dies ends it, with everything finished on record.
+Takes orders and what an episode needs to know, hands each finished EpisodeRecord to a callback. One
+simulator and one connection to the policy server per process; the parent gives out orders one by one over
+pipes, so it always knows who plays what. A process that dies or hangs is replaced, and its episode is played
+again as often as the settings allow; a policy server that dies for good ends it all, with everything
+finished on record. The surprise: an episode is the same whoever plays it, so playing one again cannot
+flatter the result.
 """
 
 from __future__ import annotations
@@ -13,55 +15,47 @@ import multiprocessing
 import os
 import signal
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
+from stair.console import say
 from stair.errors import StairError
-from stair.evaluate.config import EvalConfig
 from stair.evaluate.episodes import EpisodeRecord
+from stair.evaluate.orders import Order, Orders, Scene
+from stair.evaluate.simulating import Lost, Played, Ready, Refusal, Worksite, blank, work
+from stair.rundir import RunDir, make_folder
 from stair.sim.contract import GridPoint
+from stair.sim.tasks import EPISODES_A_PROCESS, find_task
 
-HOPELESS = 5
-"""This many errors before any episode comes to its end: the evaluation gives up."""
-
-
-@dataclass(frozen=True)
-class Order:
-    """One episode to play."""
-
-    point: GridPoint
-    film: bool
-
-
-@dataclass(frozen=True)
-class Worksite:
-    """What every episode of an evaluation shares."""
-
-    address: str
-    config: EvalConfig
-    policy: str
-    """Name of the policy, for the records."""
-
-
-@dataclass(frozen=True)
-class _Refusal:
-    """Why a process cannot work at all; an expected failure on its way to the parent."""
-
-    kind: type[StairError]
-    what: str
-    hint: str
+START_S = 600.0
+"""How long a process may take until it can play: a simulator is loaded from a busy file system, and policy
+and robot are held against each other."""
+LEAVE_S = 10.0
+"""How long the processes may take to close their simulators at the end."""
+LONGEST_WORDS = 300
 
 
 @dataclass
 class _Worker:
+    place: int
+    """Which of the processes side by side it is; its successor has the same."""
     process: BaseProcess
     pipe: Connection
+    log: Path
+    samples: tuple[GridPoint, ...]
+    """What it examines before it is ready."""
+    since: float
+    """When it got what it does now; on the monotonic clock."""
+    heard_to: int
+    """How long its log was then."""
     order: Order | None = None
+    scene: Scene | None = None
+    ready: bool = False
+    played: int = 0
 
 
 def run_orders(
@@ -69,67 +63,190 @@ def run_orders(
 ) -> None:
     """Plays every order; `on_record` runs in this process, in the order in which episodes end.
 
-    Raises StairError when the policy server is lost, when policy and simulator do not fit, or when the
-    first episodes all end in errors.
+    Raises StairError when the policy server is lost, when policy and simulator do not fit, when processes
+    die before they can play, or, after all others were played, when a task's first episodes all ended in
+    errors.
     """
-    left = deque(orders)
-    finished = errors = 0
-    pool: list[_Worker] = []
-    leaving: list[_Worker] = []
+    crew = _Crew(Orders(orders, site.config.retries), site, _samples(orders, site), on_record)
     try:
-        pool.extend(_start(site) for _ in range(min(max(1, workers), len(left))))
-        while pool:
-            for ready in wait([worker.pipe for worker in pool]):
-                worker = next(worker for worker in pool if worker.pipe is ready)
-                heard = _hear(worker)
-                if isinstance(heard, _Refusal):
-                    raise heard.kind(heard.what, hint=heard.hint)
-                if heard is None:  # it died
-                    heard = _loss(worker, site)
-                    _stop(worker)
-                    pool.remove(worker)
-                    if left:
-                        pool.append(_start(site))
-                if isinstance(heard, EpisodeRecord):
-                    on_record(heard)
-                    finished, errors = finished + (not heard.error), errors + bool(heard.error)
-                    if errors >= HOPELESS and not finished:
-                        raise StairError(
-                            f"the first {errors} episodes all ended in errors, the last: {heard.error}",
-                            hint="mend that, then repeat this command",
-                        )
-                if worker in pool:
-                    worker.order = left.popleft() if left else None
-                    _tell(worker)
-                    if worker.order is None:
-                        pool.remove(worker)
-                        leaving.append(worker)
-        for worker in leaving:
-            worker.process.join(timeout=10)
+        for place in range(min(max(1, workers), len(orders))):
+            crew.start(place)
+        while crew.pool:
+            for worker in crew.listen():
+                crew.attend(worker)
+        crew.await_leaving()
     finally:
-        for worker in pool + leaving:
-            _stop(worker)
+        crew.dissolve()
+    despair = crew.orders.in_despair()
+    if despair:
+        raise StairError(despair, hint="mend that, then repeat this command")
 
 
-def _start(site: Worksite) -> _Worker:
-    # spawn: a forked child would inherit the parent's threads and, later, a simulator's GPU state.
-    context = multiprocessing.get_context("spawn")
-    ours, theirs = context.Pipe()
-    process = context.Process(target=_work, args=(site, theirs), daemon=True)
-    threads = os.environ.get("OMP_NUM_THREADS")
-    # Many simulators on few cores: each with one thread for its linear algebra, unless told otherwise.
+@dataclass
+class _Crew:
+    """The processes, and what they still have to do."""
+
+    orders: Orders
+    site: Worksite
+    samples: tuple[GridPoint, ...]
+    on_record: Callable[[EpisodeRecord], None]
+    pool: list[_Worker] = field(default_factory=list)
+    leaving: list[_Worker] = field(default_factory=list)
+    examined: bool = False
+    """Whether policy and simulator were examined; nobody plays before."""
+    stillborn: int = 0
+    """Processes that died while starting, since the last one that did not."""
+
+    @property
+    def recycle(self) -> int:
+        return self.site.config.recycle or EPISODES_A_PROCESS.get(self.site.config.simulator, 0)
+
+    def start(self, place: int) -> None:
+        """Starts a process; the first place examines for all."""
+        samples = self.samples if place == 0 and not self.examined else ()
+        config = self.site.config
+        share = f"{config.shard:05d}-" if config.shards > 1 else ""
+        log = RunDir(Path(config.run)).logs / "simulators" / f"{share}{place}.log"
+        make_folder(log.parent)
+        # spawn: a forked child would inherit the parent's threads and, later, a simulator's GPU state.
+        context = multiprocessing.get_context("spawn")
+        ours, theirs = context.Pipe()
+        process = context.Process(target=work, args=(self.site, theirs, log, samples), daemon=True)
+        with _one_thread_each():
+            process.start()
+        theirs.close()
+        self.pool.append(_Worker(place, process, ours, log, samples, time.monotonic(), _size(log)))
+
+    def listen(self) -> list[_Worker]:
+        """Waits until somebody says something, and returns who does. Who has taken too long is replaced."""
+        busy = [worker for worker in self.pool if worker.order or not worker.ready]
+        left = min(worker.since + self._limit_s(worker) for worker in busy) - time.monotonic()
+        heard = wait([worker.pipe for worker in busy], max(0.0, left))
+        if not heard:
+            for worker in busy:
+                limit_s = self._limit_s(worker)
+                if time.monotonic() - worker.since >= limit_s:
+                    self._replace(worker, f"no end within {limit_s:g} s, so it was ended")
+        return [worker for worker in busy if worker.pipe in heard]
+
+    def attend(self, worker: _Worker) -> None:
+        """Takes in what a process says and gives it something to do."""
+        said = _hear(worker)
+        if isinstance(said, Refusal):
+            raise said.kind(said.what, hint=said.hint)
+        if said is None:
+            self._replace(worker, _how_it_died(worker))
+            return
+        if isinstance(said, Ready):
+            worker.ready, self.stillborn = True, 0
+            self.examined |= worker.place == 0
+            for remark in said.remarks:
+                say(remark)
+        elif isinstance(said, Lost):
+            self._lose(worker, said.fault)
+        elif isinstance(said, Played):
+            self._record(said.record)
+        worker.order = None
+        worker.played += not isinstance(said, Ready)
+        if self.examined:
+            tired = worker.played and worker.played == self.recycle
+            broken = isinstance(said, Lost) and not said.fit
+            if tired or broken:
+                self._dismiss(worker)
+                if self.orders:
+                    self.start(worker.place)
+            for idle in [one for one in self.pool if one.ready and one.order is None]:
+                self._occupy(idle)
+
+    def await_leaving(self) -> None:
+        """Lets the processes close what they have open."""
+        deadline = time.monotonic() + LEAVE_S
+        for worker in self.leaving:
+            worker.process.join(timeout=max(0.0, deadline - time.monotonic()))
+
+    def dissolve(self) -> None:
+        """Ends every process that is left."""
+        for worker in self.pool + self.leaving:
+            worker.pipe.close()
+            if worker.process.is_alive():
+                worker.process.terminate()
+        for worker in self.pool + self.leaving:
+            _end(worker)
+
+    def _limit_s(self, worker: _Worker) -> float:
+        return self.site.config.episode_timeout_s if worker.ready else START_S
+
+    def _occupy(self, worker: _Worker) -> None:
+        """Gives an order to a process, or lets it go."""
+        others = [one.scene for one in self.pool if one.order and one.scene]
+        worker.order = self.orders.next(worker.scene, others)
+        if worker.order is None:
+            self._dismiss(worker)
+            return
+        worker.scene = worker.order.scene
+        worker.since, worker.heard_to = time.monotonic(), _size(worker.log)
+        _tell(worker)
+
+    def _dismiss(self, worker: _Worker) -> None:
+        worker.order = None
+        _tell(worker)
+        self.pool.remove(worker)
+        self.leaving = [one for one in self.leaving if one.process.is_alive()] + [worker]
+
+    def _replace(self, worker: _Worker, what: str) -> None:
+        """Another process for one that was lost. Raises StairError when none ever gets ready."""
+        worker.pipe.close()
+        worker.process.kill()
+        _end(worker)
+        self.pool.remove(worker)
+        if not worker.ready:
+            self.stillborn += 1
+            if self.stillborn > self.site.config.retries:
+                raise StairError(
+                    f"{self.stillborn} simulator processes died while starting, the last: {what}",
+                    hint=f"all that they said is in {worker.log.parent}",
+                )
+        self._lose(worker, f"the simulator process: {what}")
+        if self.orders:
+            self.start(worker.place)
+
+    def _lose(self, worker: _Worker, fault: str) -> None:
+        """Sees to the episode that broke off, if any: again, or an error on record."""
+        given_up = self.orders.lost(worker.order, fault) if worker.order else None
+        if given_up:
+            tries = len(given_up.faults)
+            error = f"{fault} ({tries} attempts)" if tries > 1 else fault
+            record = replace(blank(given_up, self.site), attempts=tries, error=error)
+            self._record(record)
+
+    def _record(self, record: EpisodeRecord) -> None:
+        self.on_record(record)
+        self.orders.ended(record)
+
+
+def _samples(orders: Sequence[Order], site: Worksite) -> tuple[GridPoint, ...]:
+    """The first point of every robot."""
+    found = {}
+    for order in orders:
+        robot = find_task(site.config.simulator, order.point.task).robot
+        found.setdefault(robot, order.point)
+    return tuple(found.values())
+
+
+@contextlib.contextmanager
+def _one_thread_each() -> Any:
+    """Many simulators on few cores: each with one thread for its linear algebra, unless told otherwise."""
+    told = "OMP_NUM_THREADS" in os.environ
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     try:
-        process.start()
+        yield
     finally:
-        if threads is None:
-            os.environ.pop("OMP_NUM_THREADS", None)
-    theirs.close()
-    return _Worker(process, ours)
+        if not told:
+            del os.environ["OMP_NUM_THREADS"]
 
 
 def _hear(worker: _Worker) -> Any:
-    """What a process says: "ready", a record or a refusal; None when it died."""
+    """What a process says; None when it died."""
     try:
         return worker.pipe.recv()
     except (EOFError, OSError):
@@ -137,120 +254,41 @@ def _hear(worker: _Worker) -> Any:
         return None
 
 
-def _loss(worker: _Worker, site: Worksite) -> EpisodeRecord:
-    """The record of the episode that a process took with it. Raises StairError when it had none yet."""
-    code = worker.process.exitcode
-    if worker.order is None:
-        raise StairError(
-            f"a simulator process died while starting (exit code {code})",
-            hint="run one alone to see why: --workers 1",
-        )
-    return replace(_blank(worker.order.point, site), error=f"the simulator process died (exit code {code})")
-
-
 def _tell(worker: _Worker) -> None:
     with contextlib.suppress(OSError):  # it died between two episodes: the next thing heard says so
         worker.pipe.send(worker.order)
 
 
-def _stop(worker: _Worker) -> None:
-    worker.pipe.close()
-    if worker.process.is_alive():
-        worker.process.terminate()
+def _end(worker: _Worker) -> None:
     worker.process.join(timeout=5)
+    if worker.process.is_alive():
+        worker.process.kill()
+        worker.process.join(timeout=5)
 
 
-def _work(site: Worksite, pipe: Connection) -> None:
-    """The life of one process."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what Ctrl-C means
-    from stair.policy.contract import check_conventions
-    from stair.policy.remote import RemotePolicy, ServerGone
-    from stair.sim.build import make_simulator
-    from stair.sim.tasks import find_task
-
-    config = site.config
+def _how_it_died(worker: _Worker) -> str:
+    """Exit code or signal, and its last words."""
+    code = worker.process.exitcode
     try:
-        policy = RemotePolicy(site.address, config.timeout_s)
-        options = {"image_size": config.camera} if config.camera else {}
-        simulator = make_simulator(config.simulator, **options)
-        for task in config.tasks:
-            robot = find_task(config.simulator, task).robot
-            check_conventions(policy.spec, robot.unnorm_key, robot.convention)
-        pipe.send("ready")
-        while (order := pipe.recv()) is not None:
-            try:
-                record = _play(order, site, simulator, policy)
-            except ServerGone:
-                raise
-            except Exception as error:  # whatever a simulator may do, the other episodes go on
-                record = replace(_blank(order.point, site), error=_in_words(error))
-            pipe.send(record)
-        policy.close()
-        simulator.close()
-    except StairError as error:
-        pipe.send(_Refusal(type(error), error.what, error.hint))
-    except (EOFError, BrokenPipeError):
-        pass  # the parent is gone
+        how = f"killed by {signal.Signals(-code).name}" if code is not None and code < 0 else ""
+    except ValueError:
+        how = f"killed by signal {-(code or 0)}"
+    words = last_words(worker.log, worker.heard_to)
+    return (how or f"died (exit code {code})") + (f": {words}" if words else "")
 
 
-def _play(order: Order, site: Worksite, simulator: Any, policy: Any) -> EpisodeRecord:
-    from stair.evaluate.rollout import make_control, run_episode
-    from stair.sim.tasks import find_task
-
-    config, started = site.config, time.perf_counter()
-    robot = find_task(config.simulator, order.point.task).robot
-    rollout = run_episode(
-        simulator,
-        robot,
-        policy,
-        order.point,
-        make_control(config.control, robot, execute=config.execute, alpha=config.ensemble_alpha),
-        config.seed,
-        action_scale=config.action_scale,
-        instruction=config.instruction,
-        film=order.film,
-    )
-    took_s = time.perf_counter() - started
-    video = ""
-    if order.film:
-        from stair.evaluate.film import save_film
-        from stair.rundir import RunDir
-
-        run = RunDir(Path(config.run))
-        video = str(save_film(run.videos, order.point.key, rollout).relative_to(run.path))
-    return replace(
-        _blank(order.point, site),
-        instruction=rollout.instruction,
-        success=rollout.success,
-        success_ever=rollout.success_ever,
-        first_success=rollout.first_success,
-        steps=rollout.steps,
-        queries=rollout.queries,
-        wall_s=round(took_s, 3),
-        video=video,
-    )
+def last_words(log: Path, start: int) -> str:
+    """What a log says last from byte `start` on: of a crash the line that names it, else the last line."""
+    try:
+        with log.open("rb") as file:
+            file.seek(max(start, _size(log) - 20_000))
+            lines = [line.strip() for line in file.read().decode(errors="replace").splitlines()]
+    except OSError:
+        return ""
+    crash = [line for line in lines if line.startswith("Fatal Python error")]
+    spoken = crash or [line for line in lines if line]
+    return spoken[-1][:LONGEST_WORDS] if spoken else ""
 
 
-def _blank(point: GridPoint, site: Worksite) -> EpisodeRecord:
-    """The record of an episode before anything has happened in it."""
-    return EpisodeRecord(
-        key=point.key,
-        task=point.task,
-        episode_id=point.episode_id,
-        variant=point.variant,
-        instruction="",
-        success=False,
-        success_ever=False,
-        first_success=None,
-        steps=0,
-        queries=0,
-        wall_s=0.0,
-        seed=site.config.seed,
-        policy=site.policy,
-    )
-
-
-def _in_words(error: Exception) -> str:
-    if isinstance(error, StairError):
-        return error.what
-    return f"{type(error).__name__}: {error}".splitlines()[0]
+def _size(log: Path) -> int:
+    return log.stat().st_size if log.exists() else 0

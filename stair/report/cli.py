@@ -14,8 +14,7 @@ from stair import console
 from stair.errors import FAILED
 
 if TYPE_CHECKING:
-    from stair.evaluate.comparison import Comparison
-    from stair.evaluate.report import Report
+    from stair.evaluate.report.reading import Report
     from stair.report.status import RunStatus
 
 
@@ -31,15 +30,17 @@ def main(words: Sequence[str]) -> int:
     if asked.watch:
         gc.enable()  # it may take days
     status, report = _look(asked)
+    report = _enrich(report, asked)
     page = _write(report)
-    compared = _compare(report, asked.against) if asked.against else []
+    exported = _export(report, asked)
     if asked.json:
-        _show_json(status, report, compared)
+        _show_json(status, report)
     else:
         if status is not None:
             _show_status(status)
         _show_report(report, page)
-        _show_compared(compared, asked)
+        if exported:
+            console.show(exported)
     if asked.open == "yes" and page is not None:
         import webbrowser
 
@@ -51,7 +52,7 @@ def main(words: Sequence[str]) -> int:
 
 def _look(asked: argparse.Namespace) -> tuple[RunStatus | None, Report | None]:
     """An evaluation by hand has a report and no status. Raises NoSuchRun for what has neither."""
-    from stair.evaluate.report import NothingToReport, read_report
+    from stair.evaluate.report.reading import NothingToReport, read_report
     from stair.report.facts import NoSuchRun
     from stair.report.look import look
     from stair.report.watch import watch
@@ -73,7 +74,7 @@ def _look(asked: argparse.Namespace) -> tuple[RunStatus | None, Report | None]:
 def _write(report: Report | None) -> Path | None:
     """Writes the report's files. A full or read-only folder is no reason not to show the status."""
     from stair.errors import StairError
-    from stair.evaluate.report import write_report
+    from stair.evaluate.report.reading import write_report
 
     if report is None:
         return None
@@ -84,31 +85,51 @@ def _write(report: Report | None) -> Path | None:
         return None
 
 
-def _compare(report: Report | None, against: Path) -> list[Comparison]:
-    """All episodes of this run against all of another's. Raises NothingToReport when one has none."""
-    from stair.errors import StairError
-    from stair.evaluate.comparison import compare
-    from stair.evaluate.report import read_report
+def _enrich(report: Report | None, asked: argparse.Namespace) -> Report | None:
+    """Adds what was asked for beside the run's own episodes. Raises StairError where it is not to be had,
+    NothingToReport when another run has no episodes."""
+    from dataclasses import replace
 
-    other = read_report(against)
+    from stair.errors import StairError, unknown
+
+    wanted = asked.against or asked.against_real or asked.export
+    if asked.export and asked.export[0] != "simpler":
+        raise unknown("export format", asked.export[0], ["simpler"])
     if report is None:
-        raise StairError("this run has no episodes to compare yet", hint="evaluate it first")
-    left, right = ([r for e in side.evaluations for r in e.records] for side in (report, other))
-    compared = compare(left, right)
-    if not compared:
-        raise StairError(f"{against} has no task in common with this run", hint="compare the same tasks")
-    return compared
+        if wanted:
+            raise StairError("this run has no episodes yet", hint="evaluate it first")
+        return None
+    report = replace(report, precision=asked.precision / 100)
+    if asked.against:
+        from stair.evaluate.numbers.comparison import compare_reports
+        from stair.evaluate.report.reading import read_report
+
+        other = read_report(asked.against)
+        compared = compare_reports(report.evaluations, other.evaluations)
+        report = replace(report, against=str(asked.against), comparison=compared)
+    if asked.against_real:
+        from stair.evaluate.numbers.real_robot import against_real, published, read_real
+
+        table = published() if asked.against_real == "published" else read_real(Path(asked.against_real))
+        report = replace(report, real=against_real(report, table))
+    return report
 
 
-def _show_json(status: RunStatus | None, report: Report | None, compared: list[Comparison]) -> None:
-    from stair.evaluate.comparison import as_json as comparison_as_json
-    from stair.evaluate.report_text import as_json as report_as_json
+def _export(report: Report | None, asked: argparse.Namespace) -> str:
+    """Writes what `--export` asks for; returns what to say about it."""
+    if not asked.export or report is None:
+        return ""
+    from stair.evaluate.report.simpler_names import export_simpler
+
+    return export_simpler(report, Path(asked.export[1])).in_words()
+
+
+def _show_json(status: RunStatus | None, report: Report | None) -> None:
+    from stair.evaluate.report.tree import as_json as report_as_json
     from stair.report.show import as_json
 
     tree = as_json(status) if status is not None else {}
     told = report_as_json(report) if report is not None else {"evaluations": [], "trainings": []}
-    if compared:
-        told["comparison"] = [comparison_as_json(comparison) for comparison in compared]
     console.show(json.dumps({**told, **tree}, indent=2, ensure_ascii=False))
 
 
@@ -129,28 +150,28 @@ def _show_status(status: RunStatus) -> None:
 def _show_report(report: Report | None, page: Path | None) -> None:
     if report is None:
         return
-    from stair.evaluate.report_text import COLUMNS, rows
+    from stair.evaluate.report import text
 
     for evaluation in report.evaluations:
-        title = " · ".join(part for part in (evaluation.name, evaluation.settings.get("policy", "")) if part)
-        console.show_table(title, COLUMNS, rows(evaluation))
-        if needed := [
-            f"{task.name} {task.episodes_for_5_points}" for task in evaluation.tasks if task.episodes
-        ]:
-            console.show(f"episodes for ± 5 points at these rates: {', '.join(needed)}")
+        title = " · ".join(
+            part for part in (evaluation.name, str(evaluation.settings.get("policy", ""))) if part
+        )
+        console.show_table(title, text.NARROW_COLUMNS, text.narrow_rows(evaluation))
+        notes = [
+            text.needed_in_words(evaluation, report.precision),
+            *text.incomplete_in_words(evaluation),
+            text.retried_in_words(evaluation),
+            text.wall_in_words(evaluation),
+        ]
+        for note in filter(None, notes):
+            console.show(note)
+    if report.comparison:
+        title = f"{report.run.path} minus {report.against}, on the grid points that both have finished"
+        console.show_table(title, text.COMPARED_COLUMNS, text.compared_rows(report))
+    if report.real:
+        console.show_table("simulated / real success", text.REAL_COLUMNS, text.real_rows(report))
     if page is not None:
         console.show(f"report: {page}")
-
-
-def _show_compared(compared: list[Comparison], asked: argparse.Namespace) -> None:
-    if not compared:
-        return
-    rows = [
-        (comparison.name, str(comparison.last.points), comparison.last.in_words(), comparison.ever.in_words())
-        for comparison in compared
-    ]
-    title = f"{asked.run} minus {asked.against}, on the grid points that both have finished"
-    console.show_table(title, ("task", "n", "success", "ever"), rows)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -162,9 +183,35 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--against", type=Path, metavar="RUN", help="compare with another run, point by point of the grid"
     )
+    parser.add_argument(
+        "--precision",
+        type=_points,
+        default=5.0,
+        metavar="POINTS",
+        help="tell how many episodes would make each interval ± this many points (5)",
+    )
+    parser.add_argument(
+        "--against-real",
+        metavar="TABLE",
+        help="MMRV and Pearson against real success rates: a CSV or JSON file with policy, task, real, or"
+        " `published` for SIMPLER's own",
+    )
+    parser.add_argument(
+        "--export",
+        nargs=2,
+        metavar=("simpler", "DIR"),
+        help="name the episodes as SimplerEnv does, for its metric scripts",
+    )
     parser.add_argument("--json", action="store_true", help="print all of it as JSON")
     parser.add_argument("--open", choices=("yes", "no"), default="no", help="show the page in a browser")
     return parser
+
+
+def _points(word: str) -> float:
+    points = float(word)  # argparse says what is wrong with a ValueError
+    if not 0 < points < 50:
+        raise argparse.ArgumentTypeError(f"{word} points; it takes more than 0 and less than 50")
+    return points
 
 
 if __name__ == "__main__":

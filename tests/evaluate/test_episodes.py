@@ -1,5 +1,7 @@
 """Records go to their file and come back; sums count what they should."""
 
+from dataclasses import replace
+
 import pytest
 
 from stair.errors import StairError
@@ -82,3 +84,21 @@ def test_a_task_of_errors_alone_has_no_rate_to_show():
     (summary,) = summarise([record(0, error="it broke")])
     assert summary.in_words() == "no finished episode"
     assert summary.mean_first_success is None
+
+
+def test_half_a_line_is_not_glued_to_the_next_record(tmp_path):
+    append_record(tmp_path, record(0))
+    file = tmp_path / f"{record(0).task}.jsonl"
+    file.write_text(file.read_text() + '{"key": "half a li')
+    append_record(tmp_path, record(1))
+    assert [one.episode_id for one in read_records(tmp_path)] == [0, 1]
+    file.write_text("half")
+    append_record(tmp_path, record(2))
+    assert [one.episode_id for one in read_records(tmp_path)] == [2]
+
+
+def test_what_went_wrong_before_is_read_back_as_it_was(tmp_path):
+    twice = replace(record(0), attempts=3, faults=("it died", "it hung"), times_s={"policy": 1.5})
+    append_record(tmp_path, twice)
+    (back,) = read_records(tmp_path)
+    assert (back, back.times_s) == (twice, {"policy": 1.5})

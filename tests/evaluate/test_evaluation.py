@@ -77,7 +77,7 @@ def test_repeating_a_command_plays_nothing_and_asking_for_more_plays_the_rest(co
     more = evaluate(replace(config, episodes=5, workers=2))
     assert more[:3] == first
     assert len(more) == 5
-    assert sum(server[0].batches) == 2 * 4
+    assert 2 * 4 <= sum(server[0].batches) < 4 * 4  # two episodes, and what is asked before the first
 
 
 def test_an_episode_that_ended_in_an_error_is_played_again(begun):
@@ -97,6 +97,7 @@ def test_an_episode_that_ended_in_an_error_is_played_again(begun):
         ({"action_scale": 0.5}, "action_scale"),
         ({"instruction": "wait"}, "instruction"),
         ({"camera": 64}, "camera 0, not 64"),
+        ({"max_steps": 5}, "max_steps 0, not 5"),
         ({"control": "ensemble"}, "control 'chunk', not 'ensemble'"),
     ],
 )
@@ -166,7 +167,7 @@ def test_an_error_in_the_simulator_is_the_episodes_and_not_the_evaluations(confi
         serving(Spoiled()) as address,
         pytest.raises(StairError, match="3 of 3 episodes ended in errors") as caught,
     ):
-        evaluate(replace(config, policy=address))
+        evaluate(replace(config, policy=address, pitfalls="say"))
     assert "seven finite numbers" in caught.value.what
     records = read_records(RunDir(Path(config.run)).episodes)
     assert len(records) == 3
@@ -177,7 +178,9 @@ def test_an_error_in_the_simulator_is_the_episodes_and_not_the_evaluations(confi
 def test_an_evaluation_without_hope_gives_up(config):
     class Broken(ScriptedPolicy):
         def act_batch(self, queries):
-            raise RuntimeError("no weights")
+            if any(query.seed > 3 for query in queries):  # the examination's are 0 to 3
+                raise RuntimeError("no weights")
+            return super().act_batch(queries)
 
     with serving(Broken()) as address, pytest.raises(StairError, match="the first 5 episodes all ended"):
         evaluate(replace(config, policy=address, episodes=50))

@@ -5,12 +5,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from stair.evaluate.config import EvalConfig
 from stair.evaluate.rollout import make_control, query_seed, run_episode
 from stair.policy.chunks import AdaptiveEnsemble, ChunkPlayer
 from stair.policy.contract import ActionConvention
 from stair.sim.contract import GridPoint, Observation, Robot, StepResult
+from stair.sim.rotation import axis_angle
 from stair.sim.tabletop import TabletopSim
-from stair.sim.tasks import TABLETOP
+from stair.sim.tasks import GOOGLE, TABLETOP, WIDOWX
 from tests.fakes.expert_policy import ExpertPolicy
 from tests.fakes.scripted_server import ScriptedPolicy, scripted_chunk
 
@@ -130,7 +132,8 @@ def test_the_scale_changes_motion_and_not_the_gripper():
     play(plain)
     play(doubled, action_scale=2.0)
     for one, two in zip(plain.actions, doubled.actions, strict=True):
-        assert np.allclose(two[:6], 2 * one[:6])
+        assert np.allclose(two[:3], 2 * one[:3])
+        assert np.allclose(axis_angle(two[3:6]), 2 * axis_angle(one[3:6]))
         assert two[6] == one[6]
         assert one[6] in (0.0, 1.0)
 
@@ -159,3 +162,47 @@ def test_an_episode_repeats_bit_for_bit_whatever_was_played_before():
 def test_a_filmed_episode_keeps_the_frame_before_and_after_every_step():
     rollout = play(ScriptedSim([False] * 3), film=True)
     assert [frame[0, 0, 0] for frame in rollout.frames] == [0, 1, 2, 3]
+
+
+def test_fixed_noise_is_the_same_at_every_step_and_in_every_episode():
+    policy = Listening()
+    play(ScriptedSim([False] * 3), policy, noise="fixed")
+    run_episode(ScriptedSim([False]), ROBOT, policy, GridPoint("t", 3), ChunkPlayer(1), 5, noise="fixed")
+    assert len({query.seed for query in policy.queries}) == 1
+    assert policy.queries[0].seed == query_seed(5, "fixed", 0)
+    run_episode(ScriptedSim([False]), ROBOT, policy, POINT, ChunkPlayer(1), 6, noise="fixed")
+    assert policy.queries[-1].seed != policy.queries[0].seed
+
+
+def test_a_query_says_whether_an_episode_or_an_instruction_begins():
+    policy = Listening()
+    play(ScriptedSim([False] * 5, ["open"] * 3 + ["place"] * 3), policy)
+    assert [query.first for query in policy.queries] == [True, False, False, True, False]
+
+
+def test_a_new_instruction_lets_go_of_a_sticky_gripper():
+    class Closing(Listening):
+        def act(self, query):
+            chunk = np.zeros((16, 7), np.float32)
+            chunk[:, 6] = 1.0 if query.image[0, 0, 0] < 1 else 0.0
+            return chunk
+
+    simulator = ScriptedSim([False] * 6, ["open"] * 3 + ["place"] * 4)
+    play(simulator, Closing(), robot=replace(ROBOT, sticky_gripper=10))
+    assert [action[6] for action in simulator.actions] == [0, 1, 1, 0, 0, 0]
+
+
+@pytest.mark.parametrize(("robot", "horizon", "sticky"), [(WIDOWX, 7, 0), (GOOGLE, 2, 10), (TABLETOP, 2, 0)])
+def test_robots_are_controlled_as_published(robot, horizon, sticky):
+    control = make_control("ensemble", robot, execute=4, alpha=EvalConfig().ensemble_alpha)
+    assert isinstance(control, AdaptiveEnsemble)
+    assert (control._chunks.maxlen, control.alpha) == (horizon, 0.1)
+    assert robot.sticky_gripper == sticky
+
+
+def test_the_policy_sees_the_simulators_picture_as_it_is():
+    policy, simulator = Listening(), TabletopSim(image_size=96)
+    first = simulator.reset(POINT).image.copy()
+    run_episode(simulator, ROBOT, policy, POINT, ChunkPlayer(60), 0)
+    assert (policy.queries[0].image.dtype, policy.queries[0].image.shape) == (np.uint8, (96, 96, 3))
+    assert np.array_equal(policy.queries[0].image, first)

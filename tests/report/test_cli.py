@@ -15,6 +15,8 @@ from stair.cluster.ledger import Attempt, Sent, record_attempt, record_sent
 from stair.console import run_command
 from stair.report.cli import main
 from tests.cluster.standin import StandIn, squeue_line
+from tests.fakes.simpler_run import WIDOWX, simpler_records
+from tests.fakes.simpler_run import write_run as write_run_of_simpler
 from tests.report.runs import mark_done, write_episodes, write_run
 
 STEPS = ({"name": "stage1"}, {"name": "eval", "kind": "eval", "needs": ["stage1"]})
@@ -114,7 +116,7 @@ def test_a_login_node_loads_no_torch_and_no_numpy(tmp_path: Path, slurm: StandIn
     )
     done = subprocess.run([sys.executable, "-c", code, str(run)], capture_output=True, text=True, timeout=60)
     loaded = set(done.stdout.splitlines())
-    assert "stair.evaluate.report" in loaded, done.stderr
+    assert "stair.evaluate.report.reading" in loaded, done.stderr
     assert not loaded & {"torch", "numpy"}
 
 
@@ -132,6 +134,57 @@ def test_an_evaluation_by_hand_has_a_report_and_no_status(tmp_path: Path, capsys
     assert "50.0 %" in capsys.readouterr().out
     assert report(tmp_path, "--json") == 0
     assert "steps" not in json.loads(capsys.readouterr().out)
+
+
+def test_the_asked_precision_is_answered(tmp_path: Path, capsys: pytest.CaptureFixture):
+    write_episodes(tmp_path, successes=1, failures=1)
+    assert report(tmp_path, "--precision", "10") == 0
+    assert "episodes for ± 10 points at these rates" in capsys.readouterr().out
+    for words in (("--precision", "0"), ("--precision", "many")):
+        with pytest.raises(SystemExit) as stopped:
+            main([str(tmp_path), *words])
+        assert stopped.value.code == 2
+
+
+def test_what_is_asked_beside_the_table_is_shown_and_written(tmp_path: Path, capsys: pytest.CaptureFixture):
+    run = write_run_of_simpler(tmp_path / "run", simpler_records(WIDOWX, policy="octo-base"))
+    other = write_run_of_simpler(tmp_path / "other", simpler_records(WIDOWX, skill=0.2))
+    (tmp_path / "real.csv").write_text("policy,task,real\nocto-base,widowx_stack_cube,0.5\n")
+    words = ("--against", other, "--against-real", tmp_path / "real.csv")
+    assert report(run, *words, "--export", "simpler", tmp_path / "results") == 0
+    said = capsys.readouterr().out
+    assert "minus" in said
+    assert "octo-base" in said
+    assert "exported 96 episodes" in said
+    assert (tmp_path / "results" / "names.txt").exists()
+    written = json.loads((run / "report.json").read_text())
+    assert [one["task"] for one in written["real_robot"]] == ["widowx_stack_cube"]
+    assert written["comparison"][-1]["task"] == "all tasks"
+    assert "Against the real robot" in (run / "report.html").read_text()
+    assert report(run, *words, "--json") == 0
+    assert json.loads(capsys.readouterr().out) == written
+    assert report(run, "--against-real", "published") == 0
+    assert "0.0313" in capsys.readouterr().out
+
+
+def test_what_cannot_be_had_is_refused_before_anything_is_written(
+    tmp_path: Path, capsys: pytest.CaptureFixture
+):
+    write_episodes(tmp_path, successes=1, failures=1)
+    assert report(tmp_path, "--export", "simplr", tmp_path / "results") == 2
+    assert "simpler" in capsys.readouterr().err
+    assert report(tmp_path, "--against-real", tmp_path / "nothing.csv") == 1
+    assert "cannot read real success rates" in capsys.readouterr().err
+    assert report(tmp_path, "--against", tmp_path / "nowhere") == 3
+    assert not (tmp_path / "results").exists()
+    assert not (tmp_path / "report.html").exists()
+
+
+def test_without_episodes_there_is_nothing_to_compare(
+    tmp_path: Path, slurm: StandIn, capsys: pytest.CaptureFixture
+):
+    assert report(a_sent_run(tmp_path / "run"), "--against", tmp_path) == 1
+    assert "no episodes yet" in capsys.readouterr().err
 
 
 def test_the_clusters_own_configuration_is_used(

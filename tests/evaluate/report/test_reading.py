@@ -2,20 +2,24 @@
 
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
 
 from stair.errors import StairError
 from stair.evaluate.episodes import HEADER, append_record
-from stair.evaluate.report import NothingToReport, read_report, write_report
-from stair.evaluate.report_charts import MOST_POINTS, line_chart, thin
-from stair.evaluate.report_html import FILM_BYTES, as_html
-from stair.evaluate.report_text import as_json, as_markdown
+from stair.evaluate.numbers.comparison import compare_reports
+from stair.evaluate.numbers.real_robot import RealTask
+from stair.evaluate.report.charts import MOST_POINTS, line_chart, thin
+from stair.evaluate.report.html import as_html
+from stair.evaluate.report.reading import Folder, NothingToReport, joined, read_report, write_report
+from stair.evaluate.report.text import as_markdown
+from stair.evaluate.report.tree import as_json
 from stair.rundir import RunDir, append_line, write_json
 from tests.evaluate.test_episodes import record
 
-VOID = {"meta", "img", "br", "circle", "line", "polyline"}
+VOID = {"meta", "img", "br", "wbr"}
 
 
 class Page(HTMLParser):
@@ -83,8 +87,9 @@ def test_a_run_folder_is_reported_directly(chain):
 
 def test_markdown_holds_the_table(chain):
     text = as_markdown(read_report(chain))
-    assert "| put | 25.0 % | 8 | 7.1 – 59.1 % | 75.0 % | 60.0 |" in text
+    assert "| put | 25.0 % | 7.1 – 59.1 | 75.0 % | 40.9 – 92.9 | 8 | 12.5 | 0 |" in text
     assert "| mean of tasks | 37.5 % |" in text
+    assert "episodes for ± 5 points at these rates: lift <b> 381, put 286" in text
     widths = {line.count("|") for line in text.splitlines() if "%" in line and line.startswith("|")}
     assert widths == {9}
 
@@ -101,22 +106,87 @@ def test_the_page_parses_and_fetches_nothing(chain):
     assert "lift <b>" in words  # escaped in the source, a word on the page
 
 
-def test_films_are_embedded_then_pictured_then_linked(chain):
-    run = RunDir(chain / "eval")
-    for number, size in ((0, 1000), (1, FILM_BYTES + 1), (2, None)):
-        name = f"videos/put/ep{number:04d}-failure"
-        if size:
-            (run.path / name).parent.mkdir(parents=True, exist_ok=True)
-            (run.path / f"{name}.mp4").write_bytes(b"\0" * size)
-            (run.path / f"{name}.png").write_bytes(b"png")
-        line = {**vars(record(number)), "video": f"{name}.mp4"}
-        append_line(run.episodes / "put.jsonl", line)
-    page = Page(as_html(read_report(chain)))
-    assert [link.partition(",")[0] for link in page.links[:2]] == [
-        "data:video/mp4;base64",
-        "data:image/png;base64",
-    ]
-    assert page.links[2] == "eval/videos/put/ep0002-failure.mp4"
+def test_folders_that_differ_in_the_seed_alone_are_one_evaluation(tmp_path):
+    for seed in (0, 1, 2):
+        run = RunDir(tmp_path / f"seed{seed}")
+        for number in range(4):
+            wins = number < 2 or number - 2 < seed % 2
+            made = replace(record(number, success=wins), seed=seed, video=f"videos/ep{number}.mp4")
+            append_record(run.episodes, made)
+        write_json(run.episodes / HEADER, {"policy": "p", "seed": seed})
+    (one,) = read_report(tmp_path).evaluations
+    assert one.name == "seed0 + seed1 + seed2"
+    assert one.settings == {"policy": "p", "seed": "0, 1, 2"}
+    (task,) = one.tasks
+    assert (task.episodes, task.layouts) == (12, 4)
+    assert task.rate == pytest.approx((1 + 1 + 1 / 3 + 0) / 4)
+    assert one.records[2].video == "seed2/videos/ep0.mp4"
+    tree = as_json(read_report(tmp_path))["evaluations"][0]
+    assert [cell["success_rate"] for cell in tree["layouts"]] == pytest.approx([1, 1, 1 / 3, 0])
+
+
+@pytest.mark.parametrize(
+    ("second", "settings"), [(record(0), {"policy": "q"}), (record(0), {"policy": "p"}), (record(0), {})]
+)
+def test_other_policies_and_the_same_seed_again_stay_apart(tmp_path, second, settings):
+    for name, one, told in (("a", record(0), {"policy": "p"}), ("b", second, settings)):
+        append_record(RunDir(tmp_path / name).episodes, one)
+        write_json(RunDir(tmp_path / name).episodes / HEADER, told)
+    assert [one.name for one in read_report(tmp_path).evaluations] == ["a", "b"]
+
+
+def test_steps_with_tasks_of_their_own_are_one_evaluation(tmp_path):
+    for name, task in (("widowx", "put"), ("google", "lift")):
+        append_record(RunDir(tmp_path / name).episodes, record(0, task=task))
+        write_json(RunDir(tmp_path / name).episodes / HEADER, {"policy": "p", "seed": 0})
+    (one,) = read_report(tmp_path).evaluations
+    assert [task.task for task in one.tasks] == ["lift", "put"]
+
+
+def test_partial_successes_and_times_are_added_up(tmp_path):
+    for number in range(4):
+        flags = {"grasped": number < 1}, {"grasped": number < 3}
+        made = replace(record(number), info=flags[0], info_ever=flags[1], times_s={"policy": 0.2})
+        append_record(RunDir(tmp_path).episodes, made)
+    append_record(RunDir(tmp_path).episodes, record(4))  # of a version that recorded none
+    report = read_report(tmp_path)
+    told = as_json(report)["evaluations"][0]["tasks"][0]
+    assert (told["partial"]["grasped"]["last"]["rate"], told["partial"]["grasped"]["ever"]["rate"]) == (
+        0.25,
+        0.75,
+    )
+    assert told["partial"]["grasped"]["ever"]["episodes"] == 4
+    assert (told["wall_s"], told["times_s"]) == (2.5, {"policy": pytest.approx(0.8)})
+    text = as_markdown(report)
+    assert "| put | grasped | 25.0 % | 4.6 – 69.9 | 75.0 % |" in text
+    assert "added up over workers: policy 32 %" in text
+
+
+def test_the_asked_precision_is_what_episodes_are_counted_for(chain):
+    report = replace(read_report(chain), precision=0.1)
+    tree = as_json(report)
+    assert tree["precision"] == 0.1
+    assert [task["episodes_needed"] for task in tree["evaluations"][0]["tasks"]] == [93, 70]
+    assert "n for ± 10" in as_html(report)
+
+
+def test_a_comparison_and_a_real_robot_have_their_sections(chain):
+    report = read_report(chain / "eval")
+    other = [Folder("", {}, [record(n, success=n > 4) for n in range(8)])]
+    compared = compare_reports(report.evaluations, joined(other))
+    real = [RealTask("put", (("p", 0.25, 0.5), ("q", 0.5, 0.4)), ("r",))]
+    report = replace(report, against="runs/<other>", comparison=compared, real=real)
+    page = Page(as_html(report))
+    words = " ".join(page.text)
+    assert "This run minus runs/<other>" in words
+    assert "not distinguishable" in words
+    assert "-12.5 points" in words
+    assert "0.1000" in words
+    assert page.tags.count("svg") >= 4
+    assert "## This run minus" in as_markdown(report)
+    tree = as_json(report)
+    assert tree["comparison"][0]["success"]["difference"] == pytest.approx(-0.125)
+    assert tree["real_robot"][0]["mmrv"] == pytest.approx(0.1)
 
 
 def test_errors_are_shown_and_counted_apart(chain):
