@@ -27,6 +27,8 @@ overrides, laid over the recipe; YAML values:
   --seed N                     the training seed of every training step
   --processes N, --nodes N     processes per node and nodes of every training step
   --hours N                    the time limit of every step
+  --policy DIR|ws://HOST:PORT  of every evaluation: a model folder, or a server that is there already
+  --layout NAME                where its server works and its simulators draw: colocated, split, cpu-render
 `stair-submit RECIPE --help` lists the settings of a recipe.
 
 The same command on the same run folder goes on where it stopped."""

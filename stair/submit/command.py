@@ -19,6 +19,9 @@ from stair.rundir import settings_file
 from stair.settings import dump, parse_overrides
 from stair.submit.job import CollectJob, CommandJob, EvalJob, StepJob, TrainJob
 
+PYTHON_OF = {"simpler": "/opt/stair/sapien2/bin/python"}
+"""The eval image has a Python for SAPIEN 2, too; that of its PATH is for everything else."""
+
 
 @frozen
 class Command:
@@ -38,6 +41,11 @@ def step_environment(job: StepJob, profile: ClusterProfile, cores: int) -> dict[
     if processes > 1 or profile.executor == "slurm":
         have = cores if profile.executor == "slurm" else profile.cores
         environment["OMP_NUM_THREADS"] = str(max(1, have // processes))
+    if isinstance(job, EvalJob) and job.eval.render == "nvidia":
+        environment["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID"  # Slurm's numbers, and SAPIEN's
+    if isinstance(job, EvalJob) and job.eval.render == "cpu" and environment.get("OMP_NUM_THREADS"):
+        # Each of the simulators draws with Mesa on its part of the cores.
+        environment["LP_NUM_THREADS"] = str(max(1, cores // max(1, job.eval.workers)))
     if isinstance(job, TrainJob) and job.resources.nodes > 1:
         names = {
             "GLOO_SOCKET_IFNAME": network.interface,
@@ -66,10 +74,13 @@ def make_command(
     environment: Mapping[str, str],
     gpus: bool,
 ) -> Command:
-    """The commands of one job: in an image where the profile names one, with GPUs where it has them."""
+    """The commands of one job: in an image where the profile names one, with GPUs where it has them.
+
+    Of an evaluation, simulators get the GPUs of the step only where they draw on them.
+    """
     container, image = profile.container, image_of(job, profile.container)
 
-    def inside(image: str, argv: Sequence[str]) -> tuple[str, ...]:
+    def inside(image: str, argv: Sequence[str], gpus: bool = gpus) -> tuple[str, ...]:
         return in_container(argv, image, container, folders=binds, environment=environment, gpus=gpus)
 
     def python(image: str, *words: str) -> tuple[str, ...]:
@@ -87,11 +98,13 @@ def make_command(
         return Command(python(image, "-m", "stair.train.launch", *each, *config))
     if isinstance(job, EvalJob):
         share = ("--shard", "{member}") if job.resources.members > 1 else ()
-        return Command(
-            python(image, "-m", "stair.evaluate", *flags(job.eval), *share),
-            server=python(container.train_image, "-m", "stair.serve", *flags(job.serve)),
-        )
-    return Command(python(image, "-m", "stair.evaluate.cli", job.folder))
+        words = ["-m", "stair.evaluate", *flags(job.eval), *share]
+        interpreter = profile.python or ("python" if image else sys.executable)
+        if image:
+            interpreter = PYTHON_OF.get(job.eval.simulator, interpreter)
+        served = python(container.train_image, "-m", "stair.serve", *flags(job.serve)) if job.model else ()
+        return Command(inside(image, [interpreter, *words], job.eval.render == "nvidia"), server=served)
+    return Command(python(image, "-m", "stair.evaluate.report", job.folder))
 
 
 def flags(config: Any) -> list[str]:

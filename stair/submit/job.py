@@ -31,9 +31,11 @@ class Resources:
     mem_gb: float = 0.0
     """Memory per node; 0: the cluster's slurm.mem_gb."""
     gpus: int = -1
-    """GPUs per node; -1: one per process for training, one for serving, where the cluster has any."""
+    """GPUs per node; -1: what the work can use, where the cluster has any: one per process for training,
+    for an evaluation one or, with layout split, two."""
     members: int = 1
-    """Evaluations and commands: shares that run as an array, each on its own resources."""
+    """Evaluations and commands: shares that run as an array, each on its own resources. An evaluation has no
+    more of them than episodes, and on this machine one."""
     partition: str = ""
     """Empty: the cluster's slurm.partition."""
     account: str = ""
@@ -60,8 +62,13 @@ class TrainJob:
 class EvalJob:
     """One policy, served and tried in a simulator."""
 
+    policy: str = ""
+    """A model folder, or ws://HOST:PORT of a server that is there already; takes the place of `model`."""
     model: str = "runs/stage2"
-    """A model folder, or a run folder (its newest checkpoint)."""
+    """A model folder, or a run folder (its newest checkpoint); every member serves it to itself."""
+    layout: Literal["auto", "colocated", "split", "cpu-render"] = "auto"
+    """colocated: server and simulators on one GPU. split: on different ones. cpu-render: simulators draw on
+    CPU cores. auto: split with two GPUs, colocated with one, else cpu-render."""
     eval: EvalConfig = field(default_factory=EvalConfig)
     serve: ServeConfig = field(default_factory=ServeConfig)
     start_timeout_s: float = 1800.0
@@ -122,8 +129,8 @@ class Chain:
 DECIDED = {
     "train.run": "--run DIR",
     "eval.run": "--run DIR",
-    "eval.policy": "--model DIR",
-    "serve.model": "--model DIR",
+    "eval.policy": "--policy DIR, or --policy ws://HOST:PORT",
+    "serve.model": "--policy DIR",
     "serve.port": "nothing: a free port is found",
     "serve.address_file": "--run DIR",
     "eval.shard": "resources.members: the plan gives every member its share",

@@ -24,6 +24,7 @@ from stair.console import run_command, say
 from stair.errors import FAILED, FINE, StairError, UsageError
 from stair.rundir import RunDir, make_folder, write_json
 from stair.submit.claim import Watch
+from stair.submit.layout import side_variables
 from stair.submit.plan import Plan, Step, read_plan
 from stair.submit.seat import Seat, read_seat
 from stair.submit.secrets import secrets_for
@@ -94,9 +95,10 @@ def run_node(
     added = step.environment | secrets | rendezvous(step, seat, node) | {"STAIR_LOGS": str(logs)}
 
     def variables(argv: Sequence[str]) -> dict[str, str]:
+        mine = added | side_variables(step, argv, environment)
         if runs_inside(argv):
-            return runtime_environment(environment, plan.keep, added)
-        return {**environment, **added}
+            return runtime_environment(environment, plan.keep, mine)
+        return {**environment, **mine}
 
     stage = Stage(
         cwd=plan.cwd,

@@ -55,6 +55,8 @@ class Step:
     """The paths that it reads, by the setting that names them."""
     member: int | None = None
     """Which of them this is; None in a plan."""
+    layout: str = ""
+    """Of an evaluation: which side gets which GPUs, see layout.py."""
 
     def of_member(self, member: int | None) -> Step:
         """The step as one member of its array runs it."""

@@ -22,8 +22,10 @@ from stair.rundir import address_file
 from stair.settings import Tree, dump
 from stair.submit.command import image_of, make_command, step_environment
 from stair.submit.job import Chain, CollectJob, CommandJob, EvalJob, NamedStep, ReportJob, StepJob, TrainJob
+from stair.submit.layout import is_address
 from stair.submit.plan import CODE_INSIDE, Budgets, Plan, Step, snapshot_folder
 from stair.submit.refusals import check_step
+from stair.submit.shares import settle
 
 
 @frozen
@@ -54,7 +56,10 @@ def make_plan(
     made: dict[str, str] = {}  # folder → the step that fills it
     for named in chain.steps:
         folder = str(run if chain.alone else run / named.name)
-        check_step(named, profile)
+        prefix = "" if chain.alone else f"{named.name}."
+        check_step(named, profile, prefix)
+        if isinstance(named.job, EvalJob):
+            named = replace(named, job=settle(named.job, profile, prefix))
         job = _place(named, folder, str(run))
         steps.append(_make_step(named.name, named.kind, job, folder, profile, run, cwd, origin, made, chain))
         made[folder] = named.name
@@ -107,13 +112,14 @@ def _make_step(
         environment["PYTHONPATH"] = CODE_INSIDE if image_of(job, profile.container) else str(place)
     gpus = _gpus(job, profile)
     command = make_command(job, folder, profile, binds=binds, environment=environment, gpus=gpus > 0)
+    evaluation = job if isinstance(job, EvalJob) else None
     return Step(
         name=name,
         kind=kind,
         folder=folder,
         argv=command.argv,
         server=command.server,
-        server_timeout_s=job.start_timeout_s if isinstance(job, EvalJob) else 0.0,
+        server_timeout_s=evaluation.start_timeout_s if evaluation else 0.0,
         settings=_json_tree(job),
         environment=environment,
         needs=_needs(name, job, made, chain, str(run)),
@@ -125,6 +131,7 @@ def _make_step(
         gpus=gpus,
         members=wanted.members,
         reads=reads(job),
+        layout=evaluation.layout if evaluation else "",
     )
 
 
@@ -132,9 +139,7 @@ def _gpus(job: StepJob, profile: ClusterProfile) -> int:
     """GPUs per node: what was asked for, else what the kind of work can use of what the cluster has."""
     if job.resources.gpus >= 0 or not profile.gpus_per_node:
         return max(0, job.resources.gpus)
-    if isinstance(job, TrainJob):
-        return job.resources.processes
-    return 1 if isinstance(job, EvalJob) else 0
+    return job.resources.processes if isinstance(job, TrainJob) else 0
 
 
 def _outside(job: StepJob, run: Path, cwd: Path) -> list[str]:
@@ -160,7 +165,7 @@ def reads(job: StepJob) -> dict[str, str]:
             "train.model.dynamic.wan_vae": dynamic.wan_vae if univam else "",
         }
     elif isinstance(job, EvalJob):
-        paths = {"model": job.model}
+        paths = {"policy" if job.policy else "model": job.model, "eval.assets": job.eval.assets}
     return {setting: path for setting, path in paths.items() if path}
 
 
@@ -194,10 +199,12 @@ def _place(named: NamedStep, folder: str, run: str) -> StepJob:
         return replace(job, train=replace(job.train, run=folder, init_from=start, data=data))
     if isinstance(job, EvalJob):
         address = str(address_file(folder, "{member}" if job.resources.members > 1 else None))
-        model = _fill(job.model, run, f"{name}.model")
+        shares = replace(job.eval, run=folder, shards=job.resources.members)
+        if is_address(job.policy):
+            return replace(job, model="", eval=replace(shares, policy=job.policy))
+        model = _fill(job.policy or job.model, run, f"{name}.{'policy' if job.policy else 'model'}")
         serve = replace(job.serve, model=model, port=0, address_file=address)
-        shares = replace(job.eval, run=folder, policy=address, shards=job.resources.members)
-        return replace(job, model=model, serve=serve, eval=shares)
+        return replace(job, model=model, serve=serve, eval=replace(shares, policy=address))
     if isinstance(job, CommandJob):
         return replace(job, argv=tuple(word.replace("{run}", run) for word in job.argv))
     return replace(job, folder=_fill(job.folder, run, f"{name}.folder"))

@@ -8,7 +8,7 @@ batches.py and preflight.py. Nothing is written.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import field
 from pathlib import Path
 
@@ -18,9 +18,11 @@ from stair.cluster.image import check_image, inspect_image
 from stair.cluster.profile import ClusterProfile
 from stair.cluster.slurm import read_cluster
 from stair.frozen import frozen
+from stair.submit import shares
 from stair.submit.batches import make_request, with_batches
 from stair.submit.job import Chain
-from stair.submit.plan import Plan
+from stair.submit.layout import DRAWING
+from stair.submit.plan import Plan, Step
 from stair.submit.planning import Origin, make_plan
 from stair.submit.preflight.judge import preflight
 from stair.submit.preflight.paths import Paths, Reads, check_paths, look, paths_to_look_at
@@ -48,8 +50,9 @@ def prepare(
     plan = make_plan(chain, profile, run, cwd=cwd, origin=look_up_origin(profile))
     refuse_secrets(plan, environment)  # before anything of it is shown
     images = judge_images(plan, profile)
+    evaluations = Verdict((), tuple(shares.notes(chain, profile)), tuple(shares.describe(chain, profile)))
     if profile.executor == "local":
-        return Prepared(plan, images)
+        return Prepared(plan, join([images, evaluations]))
     facts = read_cluster(cluster_environment(environment, profile.slurm_conf))
     account = environment.get("SBATCH_ACCOUNT", "")
     requests = [
@@ -59,7 +62,7 @@ def prepare(
     plan = with_batches(plan, requests, profile, max_array=facts.max_array_size)
     paths = paths_of(plan, profile, alone=chain.alone)
     here = check_paths(paths, look(paths_to_look_at(paths)))
-    return Prepared(plan, join([preflight(requests, facts), images, here]))
+    return Prepared(plan, join([preflight(requests, facts), images, here, evaluations]))
 
 
 def paths_of(plan: Plan, profile: ClusterProfile, *, alone: bool) -> Paths:
@@ -90,22 +93,34 @@ def look_up_origin(profile: ClusterProfile) -> Origin:
 def judge_images(plan: Plan, profile: ClusterProfile) -> Verdict:
     """Whether the steps can run in the profile's images, as far as that shows from here."""
     refusals, notes = [], []
-    named = {"train": profile.container.train_image, "eval": profile.container.eval_image}
-    for image in profile.container.images:
+    for image, kind, users in _uses(plan, profile):
         facts = inspect_image(image)
-        kind = "train" if image == named["train"] else "eval"
-        users = [step for step in plan.steps if image in (*step.argv, *step.server)]
-        for problem in check_image(
-            facts,
-            machine=os.uname().machine,
-            kind=kind,
-            gpus=any(step.gpus for step in users),
-        ):
-            if not users:
-                continue
+        gpus = kind == "train" and any(step.gpus for step in users)
+        for problem in check_image(facts, machine=os.uname().machine, kind=kind, gpus=gpus):
             if problem.certain:
                 why = f"{problem.what}; {problem.why}"
                 refusals.append(Refusal(problem.id, users[0].name, f"image {image}", why, problem.cure))
             else:
                 notes.append(f"{problem.what}; {problem.cure}")
     return Verdict(tuple(refusals), tuple(notes))
+
+
+def _uses(plan: Plan, profile: ClusterProfile) -> Iterator[tuple[str, str, list[Step]]]:
+    """Every image that is used, the kind it must be of, and the steps that use it so.
+
+    One image may stand for both kinds, as long as no simulator draws in it: then it must be an eval image.
+    """
+    container = profile.container
+    for image in container.images:
+        drawing = [
+            step
+            for step in plan.steps
+            if image in step.argv and step.settings.get("eval", {}).get("simulator") in DRAWING
+        ]
+        kind = "train" if image == container.train_image else "eval"
+        others = [
+            step
+            for step in plan.steps
+            if image in step.server or (image in step.argv and step not in drawing)
+        ]
+        yield from ((image, kind, users) for kind, users in ((kind, others), ("eval", drawing)) if users)

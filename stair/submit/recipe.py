@@ -20,8 +20,9 @@ from stair.submit.job import DECIDED, KINDS, Chain, NamedStep
 from stair.submit.listing import settings_of
 
 HOME = Path(__file__).parent.parent / "recipes"
-SHORT = ("nodes", "processes", "hours", "seed")
-"""Overrides that need no dotted name: they reach every training step, `hours` every step."""
+SHORT = ("nodes", "processes", "hours", "seed", "policy", "layout")
+"""Overrides that need no dotted name: they reach every training step, `hours` every step, `policy` and
+`layout` every evaluation."""
 
 
 def read_recipe(name: str) -> Tree:
@@ -123,6 +124,8 @@ def _spots(key: str, jobs: Mapping[str, str], alone: bool) -> list[str]:
 
 
 def _short(key: str, step: str, kind: str) -> list[str]:
+    if key in ("policy", "layout"):
+        return [f"{step}.{key}"] if kind == "eval" else []
     if key == "seed":
         return [f"{step}.train.seed", f"{step}.train.data.seed"] if kind == "train" else []
     return [f"{step}.resources.{key}"] if kind == "train" or key == "hours" else []

@@ -11,10 +11,10 @@ from stair.errors import UsageError
 from stair.submit.job import CollectJob, CommandJob, NamedStep, TrainJob
 
 
-def check_step(named: NamedStep, profile: ClusterProfile) -> None:
-    """Raises UsageError for the first thing about a step that cannot be."""
+def check_step(named: NamedStep, profile: ClusterProfile, prefix: str) -> None:
+    """Raises UsageError for the first thing about a step that cannot be. `prefix` begins its flags."""
     wanted = named.job.resources
-    flag = f"--{named.name}.resources"
+    flag = f"--{prefix}resources"
     if wanted.nodes < 1 or wanted.processes < 1 or wanted.hours <= 0:
         raise UsageError(f"step {named.name} asks for nothing: {wanted}", hint=f"{flag}.processes 1")
     if wanted.nodes > 1 and profile.executor == "local":
@@ -34,7 +34,7 @@ def check_step(named: NamedStep, profile: ClusterProfile) -> None:
             f"step {named.name} ({named.kind}) cannot be an array of {wanted.members} members",
             hint="members belong to evaluations and commands",
         )
-    if wanted.members > 1 and profile.executor == "local":
+    if wanted.members > 1 and profile.executor == "local" and named.kind == "command":
         raise UsageError(
             f"'{profile.name}' is one machine and runs no arrays; step {named.name} asks for "
             f"{wanted.members} members",

@@ -147,11 +147,20 @@ def _tell_to_stop(job: Any) -> None:
 def _deaf_to_the_terminal() -> Iterator[None]:
     """Processes started inside never hear Ctrl-C or the closing of the terminal: a blocked signal is
     inherited. Here it waits, and arrives at the end."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGHUP))
+    heard: list[int] = []
+    numbers = (signal.SIGINT, signal.SIGHUP)
+    hearing = [number for number in numbers if signal.getsignal(number) != signal.SIG_IGN]
+    # A signal may come to another thread, which has not blocked it.
+    before = {number: signal.signal(number, lambda which, _: heard.append(which)) for number in hearing}
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    for number in set(heard):
+        signal.raise_signal(number)
 
 
 @contextlib.contextmanager

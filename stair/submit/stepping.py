@@ -26,6 +26,8 @@ CHECKPOINTED, BUG = 75, 70
 EXPLAINED = (1, 2)
 NO_IMAGE = 255
 """What Apptainer leaves with when it could not start the program at all."""
+CANNOT_DRAW = 3
+"""What stair.evaluate leaves with when nothing can be drawn on this node, see stair/sim/render.py."""
 POLITE = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGINT, signal.SIGHUP)
 POLL_S = 0.05
 OWN_SIGNAL_S = 1.0
@@ -104,6 +106,9 @@ def run_step(step: Step, stage: Stage, stop: Stop, *, with_server: bool = True) 
             if server and server.exit_code() is not None:
                 return _of_server(server, f"its policy server died, {how_it_ended(server)}")
             time.sleep(POLL_S)
+        if main.exit_code() and not stop.asked and server and server.exit_code() is not None:
+            # Both ended between two looks: a step that lost its server says so, and has an error of its own.
+            return _of_server(server, f"its policy server died, {how_it_ended(server)}")
         if stop.asked:
             main.tell_to_leave()
             _wait_to_leave(main, stop, stage)
@@ -136,6 +141,8 @@ def judge(child: Child, *, stopped: bool) -> Ending:
         return replace(ending, verdict="checkpointed", why=why)
     if code == LOST_PEER or number is not None:
         return replace(ending, verdict="retryable", cause="crash")
+    if code == CANNOT_DRAW and "stair.evaluate" in child.argv:
+        return replace(ending, verdict="retryable", cause="node")
     if code == NO_IMAGE and runs_inside(child.argv):
         why = f"its image did not start: {child.last_words('FATAL:').what}"
         return replace(ending, verdict="retryable", cause="node", why=why)

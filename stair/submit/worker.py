@@ -21,6 +21,7 @@ from stair.cluster.container import runs_inside, runtime_environment
 from stair.errors import StairError
 from stair.frozen import frozen
 from stair.rundir import RunDir, make_folder, write_json
+from stair.submit.layout import side_variables
 from stair.submit.markers import finish, is_done
 from stair.submit.plan import Plan, Step, read_plan
 from stair.submit.stepping import CHECKPOINTED, Stage, Stop, log_file, run_step
@@ -128,9 +129,10 @@ def step_variables(plan: Plan, step: Step, host: dict[str, str], argv: Sequence[
         variables.pop("CUDA_VISIBLE_DEVICES", None)
         if SHOWN_GPUS in host:
             variables["CUDA_VISIBLE_DEVICES"] = host[SHOWN_GPUS]
+    added = step.environment | side_variables(step, argv, variables)
     if runs_inside(argv):
-        return runtime_environment(variables, plan.keep, step.environment)
-    return variables | step.environment
+        return runtime_environment(variables, plan.keep, added)
+    return variables | added
 
 
 def _note(run: RunDir, step: Step, text: str) -> None:

@@ -25,7 +25,7 @@ class Running:
 
     def __init__(self, slurm: LiveSlurm, folder: Path, *, knows_user_signals: bool = True) -> None:
         run = RunDir(folder / "run").create()
-        code = TRAINER.replace("range(first, 30)", "range(first, 3000)")
+        code = TRAINER.replace("range(first, 60)", "range(first, 3000)")
         code = code.replace('"state"', "f\"state-{__import__('os').environ['STAIR_NODE_RANK']}\"")
         # While Python ends, signals are deadly again; ours ignores them then, see StopRequest.deaf.
         code = code.replace("sys.exit(75)", "__import__('os')._exit(75)")

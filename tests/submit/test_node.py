@@ -27,7 +27,7 @@ from stair.submit.node import (
 from stair.submit.plan import Plan, Step
 from stair.submit.seat import Seat
 from stair.submit.verdict import Ending
-from tests.submit.scripted import TRAINER, a_plan, a_step, wait_for_line
+from tests.submit.scripted import SERVER, TRAINER, a_plan, a_step, script, wait_for_line
 
 SLURM = {
     "SLURM_JOB_ID": "13",
@@ -252,3 +252,33 @@ def test_the_first_to_fail_speaks_for_its_node(tmp_path: Path):
     )
     done = Ending("checkpointed", code=75)
     assert with_first(done, tmp_path) == done
+
+
+def test_a_node_on_which_nothing_can_be_drawn_is_unfit_for_its_evaluation_only(tmp_path: Path):
+    run = tmp_path / "run"
+    code = "print('error: no Vulkan driver file'); raise SystemExit(3)"
+    step = a_step(run, "one", code, "stair.evaluate")
+    ending = work(a_plan(run, step), step)[1]
+    assert (ending.verdict, ending.cause, ending.node) == ("retryable", "node", "n1")
+    assert ending.why == "exit 3: no Vulkan driver file"
+    other = a_step(run, "two", code)
+    assert work(a_plan(run, other), other)[1].verdict == "fatal"
+
+
+def test_with_layout_split_server_and_simulators_see_different_gpus(tmp_path: Path):
+    run = tmp_path / "run"
+    show = "import os; print('sees', os.environ['CUDA_VISIBLE_DEVICES'], flush=True)\n"
+    step = a_step(run, "one", show)
+    server = script(show + SERVER, step.address_file)
+    step = replace(step, server=server, layout="split")
+    assert work(a_plan(run, step), step, CUDA_VISIBLE_DEVICES="5,7")[0] == 0
+    assert "sees 5\n" in (run / "logs/one-server.log").read_text()
+    assert "sees 7\n" in (run / "logs/one.log").read_text()
+
+
+def test_layout_split_on_a_node_that_gave_one_gpu_is_said_to_be_that(tmp_path: Path):
+    run = tmp_path / "run"
+    step = replace(a_step(run, "one", "print('started')"), layout="split")
+    ending = work(a_plan(run, step), step, CUDA_VISIBLE_DEVICES="5")[1]
+    assert ending.verdict == "fatal"
+    assert ending.why == "n1: layout split needs two GPUs, and CUDA_VISIBLE_DEVICES is '5'"

@@ -6,10 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from stair.cluster.container import ContainerConfig
 from stair.cluster.profile import ClusterProfile
 from stair.errors import UsageError
 from stair.submit.prepare import prepare
 from stair.submit.recipe import make_chain, read_recipe
+from tests.cluster.sifs import write_sif
 from tests.test_house import loaded_after
 
 
@@ -27,3 +29,23 @@ def test_a_secret_in_a_setting_is_refused_before_the_plan_is_shown():
         prepare(chain, ClusterProfile(), Path("/runs/x"), cwd=Path("/w"), environment=environment)
     assert project not in str(caught.value)
     assert prepare(chain, ClusterProfile(), Path("/runs/x"), cwd=Path("/w"), environment={}).plan.steps
+
+
+def test_a_simulator_that_draws_needs_an_eval_image_and_one_that_does_not_is_content(tmp_path: Path):
+    labels = {"stair.kind": "train", "stair.variant": "cuda", "stair.python": "3.11.2"}
+    train = str(write_sif(tmp_path / "train.sif", labels))
+    labels = {"stair.kind": "eval", "stair.variant": "full", "stair.python": "3.11.2"}
+    drawing = str(write_sif(tmp_path / "eval.sif", labels))
+
+    def refused(recipe: str, eval_image: str, *pairs: tuple[str, object]) -> list[str]:
+        images = ContainerConfig(train_image=train, eval_image=eval_image)
+        profile = ClusterProfile(gpus_per_node=8, container=images)
+        chain = make_chain(recipe, read_recipe(recipe), pairs)
+        prepared = prepare(chain, profile, Path("/runs/x"), cwd=Path("/w"), environment={})
+        return [refusal.id for refusal in prepared.verdict.refusals]
+
+    assert refused("eval-tabletop", train) == []
+    assert refused("eval-tabletop", drawing) == []
+    assert refused("eval-widowx", drawing, ("eval.simulator", "simpler")) == []
+    assert refused("eval-widowx", train, ("eval.simulator", "simpler")) == ["image-kind"]
+    assert refused("eval-all", train, ("widowx.eval.simulator", "simpler")) == ["image-kind"]
