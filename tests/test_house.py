@@ -90,7 +90,7 @@ def test_rooms_do_not_import_in_circles():
         "from stair.submit.cli import main; main(['smoke', '--help'])",
         "from stair.submit.cli import main; main(['smoke', '--dry'])",
         "from stair.doctor.cli import main; main(['--timeout', '20'])",
-        "from stair.evaluate.cli import _parser; _parser().format_help()",
+        "from stair.report.cli import _parser; _parser().format_help()",
     ],
 )
 def test_the_three_commands_load_no_torch_and_no_numpy(code: str):
