@@ -1,6 +1,6 @@
 """Index and statistics of as many steps as Fractal has: 3,786,400 in 87,212 episodes, made up.
 
-    python tools/bench/statistics.py [--share 1.0] [--folder DIR]
+    python tools/bench/dataset_statistics.py [--share 1.0] [--folder DIR]
 
 Every value of the real data set is in the records but the language embedding (2 kB a step, never looked
 at), and the pictures are one tiny JPEG repeated. Prints a JSON line: seconds of wall and CPU time to open
