@@ -36,6 +36,8 @@ class Origin:
     """Digest of the package's files; empty: the installed code runs, no snapshot is taken."""
     images: dict[str, str] = field(default_factory=dict)
     """SHA-256 of every image of the profile, by path."""
+    links: dict[str, str] = field(default_factory=dict)
+    """Where a path that steps read really lies, if a symbolic link leads there."""
 
 
 def make_plan(
@@ -102,7 +104,10 @@ def _make_step(
     cores = wanted.cores or wanted.processes * profile.slurm.cores_per_process
     environment = step_environment(job, profile, cores)
     outside = [Bind(path, read_only=True) for path in _outside(job, run, cwd)]
-    binds = [Bind(str(run)), Bind(str(cwd)), *outside]
+    # A link of a bound folder is seen inside, so that where it leads must be there too, and first.
+    behind = [origin.links[path] for path in reads(job).values() if path in origin.links]
+    linked = [Bind(path, read_only=True) for path in dict.fromkeys(behind) if not _within(path, str(cwd))]
+    binds = [Bind(str(run)), Bind(str(cwd)), *linked, *outside]
     if origin.code:
         place = snapshot_folder(run, origin.code)
         if profile.container.images:

@@ -23,7 +23,7 @@ from stair.submit.batches import make_request, with_batches
 from stair.submit.job import Chain
 from stair.submit.layout import DRAWING
 from stair.submit.plan import Plan, Step
-from stair.submit.planning import Origin, make_plan
+from stair.submit.planning import Origin, make_plan, reads
 from stair.submit.preflight.judge import preflight
 from stair.submit.preflight.paths import Paths, Reads, check_paths, look, paths_to_look_at
 from stair.submit.preflight.verdict import Refusal, Verdict, join
@@ -47,7 +47,7 @@ def prepare(
     Raises UsageError for settings that contradict each other or hold a secret, StairError when the cluster
     does not answer.
     """
-    plan = make_plan(chain, profile, run, cwd=cwd, origin=look_up_origin(profile))
+    plan = make_plan(chain, profile, run, cwd=cwd, origin=look_up_origin(profile, chain, cwd))
     refuse_secrets(plan, environment)  # before anything of it is shown
     images = judge_images(plan, profile)
     evaluations = Verdict((), tuple(shares.notes(chain, profile)), tuple(shares.describe(chain, profile)))
@@ -82,12 +82,15 @@ def paths_of(plan: Plan, profile: ClusterProfile, *, alone: bool) -> Paths:
     )
 
 
-def look_up_origin(profile: ClusterProfile) -> Origin:
-    """The digests of the code and of the images that exist."""
+def look_up_origin(profile: ClusterProfile, chain: Chain, cwd: Path) -> Origin:
+    """The digests of the code and of the images that exist; where links of what is read lead."""
     if profile.executor == "local" and not profile.container.images:
         return Origin()
     images = {image: file_digest(Path(image)) for image in profile.container.images if Path(image).is_file()}
-    return Origin(describe_code().digest, images)
+    paths = [path for step in chain.steps for path in reads(step.job).values()]
+    real = {path: os.path.realpath(cwd / path) for path in paths if os.path.exists(cwd / path)}
+    links = {path: place for path, place in real.items() if place != os.path.normpath(cwd / path)}
+    return Origin(describe_code().digest, images, links if images else {})
 
 
 def judge_images(plan: Plan, profile: ClusterProfile) -> Verdict:

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from stair.rundir import RunDir
 from tests.containers.train_image import TrainImage
 from tests.lines.spy import Spy
 from tests.slurm.live import LiveSlurm
+from tests.slurm.person import Person
 
 pytestmark = pytest.mark.slow
 
@@ -35,24 +35,10 @@ STEPS = ["collect", "stage1", "stage2", "eval", "report"]
 
 
 @dataclass(frozen=True)
-class Person:
-    """Somebody with a working folder, a home and a shell."""
+class Pipeliner(Person):
+    """Somebody who runs the whole pipeline."""
 
-    folder: Path
-    shell: Mapping[str, str]
-
-    def calls(self, command: str, *words: str) -> subprocess.CompletedProcess[str]:
-        program = Path(sys.executable).with_name(command)
-        return subprocess.run(
-            [program, *words],
-            cwd=self.folder,
-            env=dict(self.shell),
-            capture_output=True,
-            text=True,
-            timeout=600,
-        )
-
-    def submits(self, *words: str) -> subprocess.CompletedProcess[str]:
+    def pipes(self, *words: str) -> subprocess.CompletedProcess[str]:
         return self.calls("stair-submit", "pipeline", "--cluster", "devcluster", *SMALL, *words)
 
     @property
@@ -64,7 +50,7 @@ class Person:
 class Told:
     """What the commands of one whole run said, and what a spy saw meanwhile."""
 
-    person: Person
+    person: Pipeliner
     dry: subprocess.CompletedProcess[str]
     refused: Mapping[str, subprocess.CompletedProcess[str]]
     sent: subprocess.CompletedProcess[str]
@@ -78,7 +64,7 @@ class Told:
 
 
 @pytest.fixture(scope="module")
-def person(slurm: LiveSlurm, train_image: TrainImage, tmp_path_factory: pytest.TempPathFactory) -> Person:
+def person(slurm: LiveSlurm, train_image: TrainImage, tmp_path_factory: pytest.TempPathFactory) -> Pipeliner:
     folder = tmp_path_factory.mktemp("work")
     image = str(train_image.path)
     profile = {
@@ -95,19 +81,19 @@ def person(slurm: LiveSlurm, train_image: TrainImage, tmp_path_factory: pytest.T
     secrets.touch(0o600)
     secrets.write_text(f"MY_TOKEN={KEPT}\nNOT_ASKED_FOR={CANARY}\n")
     shell = {**slurm.environment, "HOME": str(folder / "home"), "GREETING": "hello there"}
-    return Person(folder, {**shell, "WANDB_API_KEY": CANARY, "MY_TOKEN": CANARY, "SBATCH_COMMENT": CANARY})
+    return Pipeliner(folder, {**shell, "WANDB_API_KEY": CANARY, "MY_TOKEN": CANARY, "SBATCH_COMMENT": CANARY})
 
 
 @pytest.fixture(scope="module")
-def told(slurm: LiveSlurm, person: Person) -> Told:
+def told(slurm: LiveSlurm, person: Pipeliner) -> Told:
     """One run from its dry run to its report, by the real commands."""
-    dry = person.submits("--dry", "--json")
+    dry = person.pipes("--dry", "--json")
     assert dry.returncode == 0, dry.stderr
     leaks = ["--stage1.train.tracking.wandb_project", "--eval.model"]
-    refused = {flag: person.submits(flag, f"/data/{CANARY}/x") for flag in leaks}
+    refused = {flag: person.pipes(flag, f"/data/{CANARY}/x") for flag in leaks}
     assert not person.run.path.exists()
     with Spy(slurm.cluster) as spy:
-        sent = person.submits()
+        sent = person.pipes()
         assert sent.returncode == 0, sent.stderr
         watched = person.calls("stair-report", "runs/pipeline", "--watch")
     return Told(person, dry, refused, sent, watched, spy)
@@ -135,7 +121,7 @@ def test_the_dry_run_is_the_plan_that_was_sent_byte_for_byte(told: Told):
 
 def test_repeating_the_command_sends_nothing(told: Told):
     before = read_sent(told.person.run)
-    again = told.person.submits()
+    again = told.person.pipes()
     assert again.returncode == 0
     assert "nothing to send" in again.stderr
     assert read_sent(told.person.run) == before

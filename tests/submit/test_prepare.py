@@ -49,3 +49,19 @@ def test_a_simulator_that_draws_needs_an_eval_image_and_one_that_does_not_is_con
     assert refused("eval-widowx", drawing, ("eval.simulator", "simpler")) == []
     assert refused("eval-widowx", train, ("eval.simulator", "simpler")) == ["image-kind"]
     assert refused("eval-all", train, ("widowx.eval.simulator", "simpler")) == ["image-kind"]
+
+
+def test_where_a_link_leads_is_bound_before_the_link_and_only_once(tmp_path: Path):
+    labels = {"stair.kind": "eval", "stair.variant": "full", "stair.python": "3.11.2"}
+    image = str(write_sif(tmp_path / "eval.sif", labels))
+    real, cwd = tmp_path / "scratch" / "assets", tmp_path / "work"
+    (real / "inner").mkdir(parents=True)
+    cwd.mkdir()
+    (cwd / "assets").symlink_to(real)
+    profile = ClusterProfile(container=ContainerConfig(eval_image=image))
+    for named in ("assets", str(cwd / "assets"), str(real)):
+        chain = make_chain("eval-widowx", read_recipe("eval-widowx"), [("eval.assets", named)])
+        (step,) = prepare(chain, profile, tmp_path / "run", cwd=cwd, environment={}).plan.steps
+        mounts = [word for word in step.argv if f"destination={real}" in word]
+        assert [word.endswith(",ro") for word in mounts] == [True]
+        assert step.argv.index(mounts[0]) < step.argv.index(image)
