@@ -19,7 +19,7 @@ FLOORS = {
     4: ("serve", "train", "evaluate", "collect"),
     3: ("models", "sim", "doctor"),
     2: ("data", "policy", "rundir", "origin", "cluster"),
-    1: ("errors", "console", "settings", "frozen"),
+    1: ("errors", "console", "settings", "frozen", "parent"),
 }
 FLOOR = {room: floor for floor, rooms in FLOORS.items() for room in rooms}
 

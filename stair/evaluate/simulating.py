@@ -7,7 +7,6 @@ of its own, where the parent finds its last words.
 
 from __future__ import annotations
 
-import ctypes
 import faulthandler
 import os
 import signal
@@ -23,9 +22,9 @@ from stair.errors import StairError, UsageError
 from stair.evaluate.config import EvalConfig
 from stair.evaluate.episodes import EpisodeRecord
 from stair.evaluate.orders import Order
+from stair.parent import die_with_parent
 from stair.sim.contract import GridPoint, Robot
 
-PR_SET_PDEATHSIG = 1
 LONGEST_PAUSE_S = 5.0
 
 T = TypeVar("T")
@@ -86,7 +85,7 @@ def work(site: Worksite, pipe: Connection, log: Path, samples: tuple[GridPoint, 
     samples: a point for every robot whose understanding with the policy is examined first.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what Ctrl-C means
-    _die_with_parent()
+    die_with_parent(signal.SIGKILL)  # one that hangs must not outlive it
     _speak_into(log)
     from stair.policy.memory import keep_memory
     from stair.policy.remote import ServerGone
@@ -288,12 +287,6 @@ class _TimedPolicy:
 
     def act(self, query: Any) -> Any:
         return self.watch.time(self.policy.act, query)
-
-
-def _die_with_parent() -> None:
-    """A simulator that hangs must not outlive a parent that was killed."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _speak_into(log: Path) -> None:

@@ -22,6 +22,7 @@ from pathlib import Path
 from stair import console
 from stair.errors import StairError, UsageError
 from stair.rundir import write_json
+from stair.sim.contents import a_few, git_id
 from stair.sim.simpler_checksums import CHECKSUMS
 
 MANIFEST = "stair-assets.json"
@@ -107,12 +108,12 @@ def check_assets(folder: str | Path, tasks: Iterable[str]) -> AssetSet:
     for task in tasks:
         if task in NEEDS:
             for path in needed_files(folder, task):
-                files[path] = _id_of(folder, path, task)
+                files[path] = files.get(path) or _id_of(folder, path, task)
     recorded = _recorded(folder)
     changed = [path for path, id_ in files.items() if recorded and recorded.get(path) != id_]
     if changed:
         raise StairError(
-            f"{folder} is not as {MANIFEST} in it says: {_few(changed)}",
+            f"{folder} is not as {MANIFEST} in it says: {a_few(changed)}",
             hint=f"bring them back; if the change is meant: python -m stair.sim.assets {folder} --record",
         )
     return AssetSet(files)
@@ -121,8 +122,8 @@ def check_assets(folder: str | Path, tasks: Iterable[str]) -> AssetSet:
 def all_assets(folder: str | Path) -> AssetSet:
     """What the folder has of every task: its digest does not depend on which of them are played."""
     folder = Path(folder)
-    paths = (path for task in NEEDS for path in needed_files(folder, task))
-    return AssetSet({path: _git_id(folder / path) for path in paths if (folder / path).is_file()})
+    paths = {path for task in NEEDS for path in needed_files(folder, task)}
+    return AssetSet({path: git_id(folder / path) for path in paths if (folder / path).is_file()})
 
 
 def needed_files(folder: Path, task: str) -> Iterator[str]:
@@ -163,7 +164,7 @@ def _id_of(folder: Path, path: str, task: str) -> str:
     file = folder / path
     try:
         if file.stat().st_size:
-            return _git_id(file)
+            return git_id(file)
         what = f"{path} in {folder} is empty"
     except OSError as error:
         what = f"{task} needs {path}, which {folder} does not have ({error.strerror})"
@@ -172,11 +173,6 @@ def _id_of(folder: Path, path: str, task: str) -> str:
         hint="where there is internet: MS_ASSET_DIR=FOLDER python -m mani_skill.utils.download_asset "
         "bridge_v2_real2sim, then the same with widowx250s; then --assets FOLDER",
     )
-
-
-def _git_id(file: Path) -> str:
-    content = file.read_bytes()
-    return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()[:16]
 
 
 def _published(path: str, id_: str) -> bool | None:
@@ -199,11 +195,6 @@ def _recorded(folder: Path) -> dict[str, str]:
         ) from None
 
 
-def _few(paths: list[str]) -> str:
-    more = f" and {len(paths) - 3} more" if len(paths) > 3 else ""
-    return ", ".join(paths[:3]) + more
-
-
 def main() -> None:
     words = [word for word in sys.argv[1:] if word != "--record"]
     if len(words) != 1 or words[0].startswith("-"):
@@ -216,7 +207,7 @@ def main() -> None:
         found = check_assets(folder, [task])
         every.update(found.files)
         odd = found.unpublished
-        note = f"; not as published: {_few(odd)}" if odd else ""
+        note = f"; not as published: {a_few(odd)}" if odd else ""
         console.show(f"{task}: {len(found.files)} files, {found.digest}{note}")
     if record:
         write_json(folder / MANIFEST, {"files": every})

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from stair.errors import StairError
+from stair.sim.action import FLAGS
 from stair.sim.assets import AssetSet, asset_folder, check_assets, needs_assets
 from stair.sim.contract import GridPoint, Observation, StepResult
 from stair.sim.maniskill3_action import command_of
@@ -68,13 +69,7 @@ SCENES = {
 }
 """Task name → scene. The names are those of stair/sim/tasks.py."""
 
-_FLAGS = {
-    "is_src_obj_grasped": "grasped",
-    "consecutive_grasp": "grasped_5_steps",
-    "src_on_target": "on_target",
-    "is_grasped": "grasped",
-    "is_obj_placed": "on_target",
-}
+_FLAGS = FLAGS | {"is_obj_placed": "on_target"}
 """mani_skill's name → ours. The bridge tasks' grasps are "so far in this episode". Their moved_correct_obj
 and moved_wrong_obj are left out: in 3.0.1 they are never set."""
 

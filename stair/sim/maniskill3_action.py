@@ -12,7 +12,7 @@ from typing import Protocol
 
 import numpy as np
 
-from stair.errors import StairError
+from stair.sim.action import seven_numbers
 
 
 class ArmLimits(Protocol):
@@ -32,12 +32,7 @@ def command_of(action: np.ndarray, arm: ArmLimits) -> np.ndarray:
     Raises StairError for what is not seven finite numbers. A normalising controller is told the most it can
     do where the action asks for more.
     """
-    action = np.asarray(action, np.float64)
-    if action.shape != (7,) or not np.isfinite(action).all():
-        raise StairError(
-            f"an action is seven finite numbers; got shape {action.shape}: {action}",
-            hint="did the policy produce NaN, or a whole chunk instead of one step?",
-        )
+    action = seven_numbers(action)
     metres, angles = action[:3], moving_angles(matrix_of_rpy(*action[3:6]))
     if arm.normalize_action:
         metres = np.clip(metres / arm.pos_upper, -1.0, 1.0)

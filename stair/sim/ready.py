@@ -10,6 +10,7 @@ from collections.abc import Iterable
 
 from stair import console
 from stair.sim.preflight import preflight
+from stair.sim.tasks import DRAWING
 
 
 def make_ready(simulator: str, tasks: Iterable[str], render: str, assets: str) -> dict[str, str]:
@@ -31,7 +32,7 @@ def make_ready(simulator: str, tasks: Iterable[str], render: str, assets: str) -
             console.say(
                 "the robot's files lack ManiSkill's wx250s.srdf: its links may pass through each other"
             )
-    if simulator in ("maniskill3", "simpler"):
+    if simulator in DRAWING:
         picture = preflight(render or "nvidia")
         console.say(f"drawn by {', '.join(picture.devices) or render or 'nvidia'}")
     return facts

@@ -1,4 +1,4 @@
-"""Rotations, from the angles that policies predict to the vectors that controllers follow; numpy only."""
+"""Rotations: from the angles that policies predict to the vectors of controllers, and back; numpy only."""
 
 from __future__ import annotations
 
@@ -20,3 +20,19 @@ def axis_angle(rpy: np.ndarray) -> np.ndarray:
     if length < 1e-12:
         return np.zeros(3)
     return axis / length * (2 * np.arctan2(length, real))
+
+
+def roll_pitch_yaw(turn: np.ndarray) -> np.ndarray:
+    """The inverse of `axis_angle`: float64 [3], roll and yaw in (-π, π], pitch in [-π/2, π/2]."""
+    angle = float(np.linalg.norm(turn))
+    if angle < 1e-12:
+        return np.zeros(3)
+    w = np.cos(angle / 2)
+    x, y, z = np.sin(angle / 2) * np.asarray(turn) / angle
+    return np.array(
+        [
+            np.arctan2(2 * (w * x + y * z), 1 - 2 * (x * x + y * y)),
+            np.arcsin(np.clip(2 * (w * y - z * x), -1, 1)),
+            np.arctan2(2 * (w * z + x * y), 1 - 2 * (y * y + z * z)),
+        ]
+    )

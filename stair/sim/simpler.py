@@ -24,20 +24,14 @@ import numpy as np
 
 from stair import console
 from stair.errors import StairError, UsageError
+from stair.sim.action import FLAGS, seven_numbers
 from stair.sim.contract import GridPoint, Observation, StepResult
 from stair.sim.render import CannotDraw, choose_driver
 from stair.sim.rotation import axis_angle
 from stair.sim.simpler_files import check_files
-from stair.sim.simpler_grid import Start, find_start
+from stair.sim.simpler_grid import CONTROL_MODES, Start, find_start
 from stair.sim.tasks import check_point
 
-_FLAGS = {
-    "is_src_obj_grasped": "grasped",
-    "is_grasped": "grasped",
-    "consecutive_grasp": "grasped_5_steps",
-    "src_on_target": "on_target",
-}
-"""SimplerEnv's name → ours, the same for every simulator."""
 DATA = "MS2_REAL2SIM_ASSET_DIR"
 """The variable in which ManiSkill2_real2sim looks for its data folder, once, when it is imported."""
 
@@ -52,13 +46,8 @@ class Setup:
     camera: str
 
 
-GOOGLE = Setup(
-    3,
-    513,
-    "arm_pd_ee_delta_pose_align_interpolate_by_planner_gripper_pd_joint_target_delta_pos_interpolate_by_planner",
-    "overhead_camera",
-)
-WIDOWX = Setup(5, 500, "arm_pd_ee_target_delta_pose_align2_gripper_pd_joint_pos", "3rd_view_camera")
+GOOGLE = Setup(3, 513, CONTROL_MODES["google"], "overhead_camera")
+WIDOWX = Setup(5, 500, CONTROL_MODES["widowx"], "3rd_view_camera")
 
 
 def setup_of(start: Start) -> tuple[str, Setup]:
@@ -111,12 +100,7 @@ def command_of(action: np.ndarray, setup: Setup) -> np.ndarray:
     Metres, axis times angle in radians, gripper. WidowX: an opening becomes -1 (closed) or +1. Google
     Robot: the relative command passes as it is (positive closes).
     """
-    action = np.asarray(action, np.float64)
-    if action.shape != (7,) or not np.isfinite(action).all():
-        raise StairError(
-            f"an action is seven finite numbers; got shape {action.shape}: {action}",
-            hint="did the policy produce NaN, or a whole chunk instead of one step?",
-        )
+    action = seven_numbers(action)
     gripper = (1.0 if action[6] > 0.5 else -1.0) if setup is WIDOWX else action[6]
     return np.concatenate([action[:3], axis_angle(action[3:6]), [gripper]])
 
@@ -237,5 +221,5 @@ def flags(info: dict[str, Any]) -> dict[str, Any]:
     for name, value in {**info.get("episode_stats", {}), **info}.items():
         plain = value.item() if isinstance(value, np.generic) else value
         if isinstance(plain, bool | int | float) and name not in ("success", "elapsed_steps"):
-            found[_FLAGS.get(name, name)] = plain
+            found[FLAGS.get(name, name)] = plain
     return found

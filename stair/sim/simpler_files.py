@@ -7,16 +7,19 @@ mesh is missing: the can falls through the table that is not there, and every ep
 
 from __future__ import annotations
 
-import hashlib
 from functools import lru_cache
 from pathlib import Path
 
 from stair.errors import StairError
+from stair.sim.contents import a_few, git_id
 from stair.sim.simpler_checksums import CHECKSUMS
 from stair.sim.simpler_grid import Start
 
 STAND_INS = "stand-ins.txt"
 """A list in the data folder of files that are knowingly not the published ones, one path a line."""
+
+_known_id = lru_cache(maxsize=1024)(git_id)
+"""Starts share most of their files."""
 
 _NEAR = ("{0}opened_pepsi_can{1}", "{0}opened_7up_can{1}", "{0}apple{1}", "{0}sponge{1}")
 _NEAR += ("{0}opened_coke_can{1}", "{0}opened_redbull_can{1}", "blue_plastic_bottle", "orange")
@@ -97,24 +100,17 @@ def check_files(folder: Path, start: Start) -> list[str]:
     missing = [path for path in needed if not (folder / path).is_file()]
     if missing:
         raise StairError(
-            f"{folder} lacks {_few(missing)}, which {start.env} needs",
+            f"{folder} lacks {a_few(missing)}, which {start.env} needs",
             hint="--assets names the `data` folder of a whole ManiSkill2_real2sim (commit ef7a4d4)",
         )
-    wrong = [path for path in needed if path not in listed and git_id(folder / path) != _published(path)]
+    wrong = [path for path in needed if path not in listed and _known_id(folder / path) != _published(path)]
     if wrong:
         raise StairError(
-            f"{folder} has other files than SimplerEnv published: {_few(wrong)}",
+            f"{folder} has other files than SimplerEnv published: {a_few(wrong)}",
             hint=f"fetch them again, or list them in {folder / STAND_INS} if that is meant: results will "
             "not compare with published ones",
         )
     return [path for path in needed if path in listed]
-
-
-@lru_cache(maxsize=1024)
-def git_id(file: Path) -> str:
-    """The first 16 digits of the id that git gives to the file's content."""
-    content = file.read_bytes()
-    return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()[:16]
 
 
 def _published(path: str) -> str:
@@ -125,8 +121,3 @@ def _published(path: str) -> str:
 def _stand_ins(folder: Path) -> set[str]:
     file = folder / STAND_INS
     return set(file.read_text().split()) if file.is_file() else set()
-
-
-def _few(paths: list[str]) -> str:
-    more = f" and {len(paths) - 3} more" if len(paths) > 3 else ""
-    return ", ".join(paths[:3]) + more

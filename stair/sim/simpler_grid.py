@@ -85,6 +85,12 @@ def cross(xs: tuple[float, ...], ys: tuple[float, ...]) -> Pairs:
     return tuple(product(xs, ys))
 
 
+CONTROL_MODES = {
+    "widowx": "arm_pd_ee_target_delta_pose_align2_gripper_pd_joint_pos",
+    "google": "arm_pd_ee_delta_pose_align_interpolate_by_planner"
+    "_gripper_pd_joint_target_delta_pos_interpolate_by_planner",
+}
+"""Robot → its controller, as the environments name it."""
 COLOURS: Looks = {
     "arm0": {},
     "arm1": {"urdf_version": "recolor_tabletop_visual_matching_1"},

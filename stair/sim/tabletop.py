@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from stair.errors import StairError, UsageError
+from stair.sim.action import seven_numbers
 from stair.sim.contract import GridPoint, Observation, StepResult
 from stair.sim.tabletop_camera import FINGER_GAP_OPEN_M, Camera, Pose
 from stair.sim.tabletop_layout import (
@@ -150,12 +151,7 @@ class TabletopSim:
         """Moves one control step. Raises StairError for an action that is not seven finite numbers."""
         if self._steps is None:
             raise StairError("tabletop was stepped before its first reset", hint="call reset first")
-        action = np.asarray(action, np.float64)
-        if action.shape != (7,) or not np.isfinite(action).all():
-            raise StairError(
-                f"an action is seven finite numbers; got shape {action.shape}: {action}",
-                hint="did the policy produce NaN, or a whole chunk instead of one step?",
-            )
+        action = seven_numbers(action)
         self.state = advance(self.state, action, self.grasp_tolerance)
         self._steps += 1
         return StepResult(

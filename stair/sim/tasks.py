@@ -105,6 +105,9 @@ TASKS: dict[str, dict[str, Task]] = {
 }
 """Simulator → task → what is fixed about it."""
 
+DRAWING = ("simpler", "maniskill3")
+"""Simulators that draw with Vulkan; tabletop needs no driver."""
+
 EPISODES_A_PROCESS = {"simpler": 40, "maniskill3": 100}
 """Simulator → episodes after which its process is replaced before its renderer has eaten the memory; others
 need none. Chosen so that a new scene (10-20 s) costs a few percent."""

@@ -7,7 +7,6 @@ when its parent dies (Linux), so that a killed worker leaves no server behind on
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
 import signal
 import subprocess
@@ -17,9 +16,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from stair.errors import StairError
+from stair.parent import die_with_parent
 from stair.rundir import make_folder
-
-PR_SET_PDEATHSIG = 1
 
 
 class Child:
@@ -91,4 +89,4 @@ def read_last_words(lines: Sequence[str], mark: str = "error: ") -> StairError:
 
 
 def _follow_parent() -> None:
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+    die_with_parent(signal.SIGTERM)

@@ -15,12 +15,11 @@ from typing import Literal
 from stair.cluster.profile import ClusterProfile
 from stair.errors import StairError, UsageError
 from stair.frozen import frozen
+from stair.sim.tasks import DRAWING
 from stair.submit.job import EvalJob
 from stair.submit.plan import Step
 
 Layout = Literal["colocated", "split", "cpu-render"]
-DRAWING = ("simpler", "maniskill3")
-"""Simulators that draw with Vulkan; tabletop needs no driver."""
 
 
 @frozen

@@ -18,10 +18,10 @@ from stair.cluster.image import check_image, inspect_image
 from stair.cluster.profile import ClusterProfile
 from stair.cluster.slurm import read_cluster
 from stair.frozen import frozen
+from stair.sim.tasks import DRAWING
 from stair.submit import shares
 from stair.submit.batches import make_request, with_batches
 from stair.submit.job import Chain
-from stair.submit.layout import DRAWING
 from stair.submit.plan import Plan, Step
 from stair.submit.planning import Origin, make_plan, reads
 from stair.submit.preflight.judge import preflight
@@ -87,10 +87,12 @@ def look_up_origin(profile: ClusterProfile, chain: Chain, cwd: Path) -> Origin:
     if profile.executor == "local" and not profile.container.images:
         return Origin()
     images = {image: file_digest(Path(image)) for image in profile.container.images if Path(image).is_file()}
+    if not images:
+        return Origin(describe_code().digest)
     paths = [path for step in chain.steps for path in reads(step.job).values()]
     real = {path: os.path.realpath(cwd / path) for path in paths if os.path.exists(cwd / path)}
     links = {path: place for path, place in real.items() if place != os.path.normpath(cwd / path)}
-    return Origin(describe_code().digest, images, links if images else {})
+    return Origin(describe_code().digest, images, links)
 
 
 def judge_images(plan: Plan, profile: ClusterProfile) -> Verdict:

@@ -13,9 +13,9 @@ from dataclasses import replace
 from stair.cluster.profile import ClusterProfile
 from stair.errors import UsageError
 from stair.sim.contract import GridPoint
-from stair.sim.tasks import find_task
+from stair.sim.tasks import DRAWING, find_task
 from stair.submit.job import Chain, EvalJob
-from stair.submit.layout import DRAWING, is_address, place_evaluation
+from stair.submit.layout import is_address, place_evaluation
 
 
 def settle(job: EvalJob, profile: ClusterProfile, prefix: str = "") -> EvalJob:

@@ -8,7 +8,6 @@ itself on request ends with 0. Any other code would make it kill the others, whi
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import json
 import os
 import signal
@@ -17,6 +16,7 @@ import time
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from stair.parent import die_with_parent
 from stair.rundir import write_json
 from stair.train.__main__ import LAUNCHER, End, main
 from stair.train.stop import TRY_AGAIN, StopRequest
@@ -24,7 +24,6 @@ from stair.train.stop import TRY_AGAIN, StopRequest
 FOLDER = "STAIR_LAUNCH_FOLDER"
 """Where launcher and ranks leave notes for each other."""
 WORDS = "words.json"
-PR_SET_PDEATHSIG = 1
 
 
 @dataclass(frozen=True)
@@ -57,7 +56,7 @@ def read_notes(folder: Path) -> list[Note]:
 def follow_to_death(launcher: int) -> None:
     """Ends this process for certain when its launcher is killed (Linux): nobody else would end it."""
     if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        die_with_parent(signal.SIGKILL)
         if os.getppid() != launcher:  # it died before that
             os._exit(1)
 

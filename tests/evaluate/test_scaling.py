@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stair.evaluate.scaling import roll_pitch_yaw, scaled
-from stair.sim.rotation import axis_angle
+from stair.evaluate.scaling import scaled
+from stair.sim.rotation import axis_angle, roll_pitch_yaw
 
 
 def matrix(turn):

@@ -7,8 +7,9 @@ import subprocess
 import pytest
 
 from stair.errors import StairError
+from stair.sim.contents import git_id
 from stair.sim.simpler_checksums import CHECKSUMS
-from stair.sim.simpler_files import check_files, git_id, needed_files
+from stair.sim.simpler_files import check_files, needed_files
 from stair.sim.simpler_grid import find_start
 from stair.sim.tasks import TASKS
 

@@ -13,7 +13,7 @@ from itertools import pairwise
 
 from stair.evaluate.episodes import EpisodeRecord
 from stair.evaluate.numbers.suites import IN_WORDS, LAST_SETTING, setting_of
-from stair.sim.simpler_grid import GRIDS, Start, find_start
+from stair.sim.simpler_grid import CAN_POSES, GRIDS, Start, find_start
 
 
 @dataclass(frozen=True)
@@ -109,16 +109,13 @@ def _plots(cells: dict[int, Cell], starts: dict[int, Start]) -> tuple[Plot, ...]
     for number, start in sorted(starts.items()):
         if start.layout is not None:
             return ()
-        title = next((name for name in _POSES if start.make.get(name)), start.env.partition("Drawer")[0])
+        title = next((name for name in CAN_POSES if start.make.get(name)), start.env.partition("Drawer")[0])
         if moved and several:
             title += f", robot at {start.robot[0]:g}, {start.robot[1]:g}"
         at = start.object_xy if moved and start.object_xy else start.robot[:2]
         planes.setdefault(title, {})[at] = cells[number]
     what = "object" if moved else "robot"
     return tuple(_plane(title, what, plane) for title, plane in planes.items())
-
-
-_POSES = ("lr_switch", "upright", "laid_vertically")
 
 
 def _plane(title: str, what: str, plane: dict[tuple[float, float], Cell]) -> Plot:

@@ -1,8 +1,8 @@
 """What goes wrong between a policy and a robot, looked for before episode 1.
 
 Takes a policy, a robot, the first observation and the settings, hands on Findings: what was seen, what it
-means and what to try. First what policy and robot *say* of themselves is compared (pitfalls_stated.py), then
-a few answers are asked for and judged (pitfalls_answered.py). The surprise: other words, another picture and
+means and what to try. First what policy and robot *say* of themselves is compared (stated.py), then
+a few answers are asked for and judged (answered.py). The surprise: other words, another picture and
 other seeds are asked about too, so that a policy which does not look or does not listen shows it in seconds
 instead of in a table of zeros.
 

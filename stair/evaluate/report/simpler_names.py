@@ -24,13 +24,8 @@ from stair.errors import StairError, UsageError
 from stair.evaluate.episodes import EpisodeRecord
 from stair.evaluate.numbers.suites import setting_of
 from stair.evaluate.report.reading import Evaluation, Report
-from stair.sim.simpler_grid import GRIDS, Start, find_start
+from stair.sim.simpler_grid import CONTROL_MODES, GRIDS, Start, find_start
 
-CONTROL_MODES = {
-    "widowx": "arm_pd_ee_target_delta_pose_align2_gripper_pd_joint_pos",
-    "google": "arm_pd_ee_delta_pose_align_interpolate_by_planner"
-    "_gripper_pd_joint_target_delta_pos_interpolate_by_planner",
-}
 _BEFORE = ("shader_dir", "lr_switch", "upright", "laid_vertically", "station_name", "light_mode")
 """Arguments that stand first in an environment's name, whatever order they were given in."""
 _AFTER = ("urdf_version", "model_ids")

@@ -7,8 +7,9 @@ import pytest
 
 from stair.errors import StairError, UsageError
 from stair.evaluate.report.reading import read_report
-from stair.evaluate.report.simpler_names import CONTROL_MODES, export_simpler, simpler_name
+from stair.evaluate.report.simpler_names import export_simpler, simpler_name
 from stair.rundir import append_line
+from stair.sim.simpler_grid import CONTROL_MODES
 from tests.evaluate.test_episodes import record
 from tests.fakes.simpler_run import GOOGLE, WIDOWX, simpler_records, write_run
 
