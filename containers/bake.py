@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import subprocess
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,6 +21,7 @@ from typing import Any
 
 from containers import base, machine, packages, sources
 from containers.order import DEBIAN, HERE, SPACE, SQUASH, Order, Origin, build_arguments, check_lock
+from containers.watched import SQUASHING, run_watched, twice
 from stair.cluster.digest import file_digest
 from stair.console import say
 from stair.errors import StairError
@@ -166,7 +166,7 @@ def _build(
     if status:
         text = log.read_text(errors="replace")
         raise StairError(
-            f"the build ended with {status}:\n{_last_lines(text)}",
+            f"the build ended with {status}:\n{_last_lines(text.splitlines())}",
             hint=f"{likely_cure(text, order, passed)}the log is {log}",
         )
 
@@ -184,54 +184,34 @@ def likely_cure(text: str, order: Order, passed: packages.Passed) -> str:
 
 def _test(apptainer: Path, unfinished: Path, output: Path, log: Path, environment: Mapping[str, str]) -> None:
     words = [str(apptainer), "test", "--containall", "--cleanenv", str(unfinished)]
-    done = subprocess.run(
-        words,
-        env=dict(environment),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        errors="replace",
-    )
-    with log.open("a") as file:
-        file.write(done.stdout)
-    if done.returncode:
+    said: list[str] = []
+    status = run_watched(words, log=log, environment=environment, heard=said.append)[0]
+    if status:
         failed = output.with_suffix(".failed.sif")
         os.replace(unfinished, failed)
         raise StairError(
-            f"the image's self-test failed:\n{_last_lines(done.stdout)}",
+            f"the image's self-test failed:\n{_last_lines(said)}",
             hint=f"it is kept as {failed} to look into; the log is {log}",
         )
-    say("  " + (done.stdout.strip().splitlines() or ["passed"])[-1])
+    say("  " + ([line for line in said if line.strip()] or ["passed"])[-1].strip())
 
 
 def _run(words: Sequence[str], variables: Mapping[str, str], baked: Baked, work: Path) -> int:
     """Runs a build in `work`; everything it says goes into the log, the ends of its steps are shown."""
-    with Path(baked.log).open("a") as file:
-        child = subprocess.Popen(
-            words,
-            env=dict(variables),
-            cwd=work,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
-        )
-        assert child.stdout is not None
-        for line in child.stdout:
-            file.write(line)
-            file.flush()
-            if match := re.match(r"STEP (\w+) (\d+)$", line):
-                baked.seconds[f"build {match[1]}"] = float(match[2])
-                say(f"  {match[1]} {match[2]} s")
-            elif "Creating SIF file" in line:
-                say("  squashing")
-        return child.wait()
+
+    def heard(line: str) -> None:
+        if match := re.match(r"STEP (\w+) (\d+)$", line):
+            baked.seconds[f"build {match[1]}"] = float(match[2])
+            say(f"  {match[1]} {match[2]} s")
+        elif SQUASHING in line:
+            say("  squashing")
+
+    log = Path(baked.log)
+    return twice(lambda: run_watched(words, log=log, environment=variables, cwd=work, heard=heard))[0]
 
 
-def _last_lines(text: str, count: int = 6) -> str:
-    return "\n".join(f"    {line}" for line in text.strip().splitlines()[-count:])
+def _last_lines(lines: Sequence[str], count: int = 6) -> str:
+    return "\n".join(f"    {line}" for line in [line for line in lines if line.strip()][-count:])
 
 
 @contextmanager

@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from containers.watched import run_watched, twice
 from stair.errors import StairError
 
 LEFT_OUT = (
@@ -130,6 +131,7 @@ def _make(tree: Path, debian: Debian, mirrors: Sequence[str], log: Path) -> None
         options.append(f"--setup-hook=mkdir -p {place} && {copy}")
     make = [
         "mmdebstrap",
+        "--verbose",
         "--variant=minbase",
         f"--include={','.join(debian.packages)}",
         *options,
@@ -138,14 +140,15 @@ def _make(tree: Path, debian: Debian, mirrors: Sequence[str], log: Path) -> None
         *mirrors,
     ]
     unpack = ["tar", "-C", str(tree), "-x", *(f"--exclude={pattern}" for pattern in LEFT_OUT)]
-    tree.mkdir()
-    with log.open("ab") as notes:
-        # mmdebstrap works in TMPDIR; the kept trees' file system is the one whose space was checked
-        variables = {**os.environ, "TMPDIR": str(tree.parent.parent)}
-        maker = subprocess.Popen(make, stdout=subprocess.PIPE, stderr=notes, env=variables)
-        unpacked = subprocess.run(unpack, stdin=maker.stdout, stderr=notes)
-        made = maker.wait()
-    if made or unpacked.returncode:
+    # mmdebstrap works in TMPDIR; the kept trees' file system is the one whose space was checked
+    variables = {**os.environ, "TMPDIR": str(tree.parent.parent)}
+
+    def make_anew() -> list[int]:
+        shutil.rmtree(tree, ignore_errors=True)
+        tree.mkdir()
+        return run_watched(make, unpack, log=log, environment=variables)
+
+    if any(twice(make_anew)):
         raise StairError(
             f"mmdebstrap could not make a base tree of Debian {debian.suite}", hint=f"its log is {log}"
         )
