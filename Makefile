@@ -7,7 +7,7 @@ ARGS ?=
 # pip leaves the byte code to the first import, so that one has to be kept.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help venv demo demo-long test cluster-parts drills lint bench parity
+.PHONY: help venv demo demo-long test cluster-parts images drills lint bench parity
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -30,6 +30,9 @@ demo-long: .venv/installed ## the same with more training, up to 40 minutes
 
 cluster-parts: ## as root on Debian: a real Slurm and Apptainer for the tests; elsewhere a line says what is missing
 	@tools/devcluster install || echo "the tests of Slurm and Apptainer will be skipped"
+
+images: .venv/installed cluster-parts ## the two images that the tests run in; they build what is missing, out of sight
+	@$(BIN)/python -m tests.containers
 
 drills: .venv/installed ## what becomes of runs on a real Slurm whose cables, disks and processes are broken
 	@tools/drills $(ARGS)

@@ -1,7 +1,7 @@
 """Programs that build for minutes: what they say goes into a log, and one that has stalled is ended.
 
-Takes the words of one program, or of two with a pipe between, hands on exit statuses. The surprise: the log is
-read back as a file. Read through a pipe, a build would last as long as any daemon that it leaves behind.
+Takes the words of one program, or of two with a pipe between, hands on exit statuses. The surprise: the log
+is read back as a file. Read through a pipe, a build would last as long as any daemon that it leaves behind.
 """
 
 from __future__ import annotations
@@ -43,8 +43,9 @@ def run_watched(
     Raises Stalled when nothing was said for `silent_s`; whatever they had started is ended then, and also
     when the caller is interrupted.
     """
-    with log.open("ab") as said, log.open(errors="replace") as lines:
-        lines.seek(0, os.SEEK_END)
+    with log.open("ab") as said, log.open(errors="replace") as file:
+        file.seek(0, os.SEEK_END)
+        lines = _Lines(file)
         children: list[subprocess.Popen[bytes]] = []
         try:
             for number, words in enumerate(programs, 1):
@@ -68,9 +69,23 @@ def run_watched(
         finally:
             for child in children:
                 _end(child)
-        for line in lines:
-            heard(line.rstrip("\n"))
+        for line in [*lines.new(), *lines.rest()]:
+            heard(line)
     return [child.wait() for child in children]
+
+
+class _Lines:
+    """The lines of a file that grows, each when it is whole."""
+
+    def __init__(self, file: TextIO) -> None:
+        self.file, self.begun = file, ""
+
+    def new(self) -> list[str]:
+        *whole, self.begun = (self.begun + self.file.read()).split("\n")
+        return whole
+
+    def rest(self) -> list[str]:
+        return [self.begun] if self.begun else []
 
 
 def twice(work: Callable[[], list[int]]) -> list[int]:
@@ -84,15 +99,15 @@ def twice(work: Callable[[], list[int]]) -> list[int]:
 
 def _listen(
     children: Sequence[subprocess.Popen[bytes]],
-    lines: TextIO,
+    lines: _Lines,
     heard: Callable[[str], None],
     silent_s: float,
 ) -> None:
     last, spoke = "", time.monotonic()
     while any(child.poll() is None for child in children):
-        for line in lines:
+        for line in lines.new():
             last, spoke = line.strip() or last, time.monotonic()
-            heard(line.rstrip("\n"))
+            heard(line)
         patience_s = SQUASHING_S if SQUASHING in last else silent_s
         if time.monotonic() - spoke > patience_s:
             raise Stalled(

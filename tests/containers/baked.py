@@ -65,15 +65,20 @@ def is_there(order: Order) -> bool:
 
 def baked_image(order: Order) -> BakedImage:
     """Skips with the reason where there is no Apptainer or the image cannot be built."""
-    base = "debian" if shutil.which("mmdebstrap") and shutil.which("apt-get") else "registry"
-    order = replace(order, base=base, output=output_of(order), force=True)
     try:
-        apptainer = find_apptainer(os.environ)
-        with alone(CHECKOUT / "build" / f".{order.kind}-image.lock"):
-            if not is_there(order):
-                bake(order, os.environ)
+        return bake_if_needed(order)
     except StairError as error:
         pytest.skip(f"no {order.kind} image: {error}")
+
+
+def bake_if_needed(order: Order) -> BakedImage:
+    """The image of an order, built unless it is there. Raises StairError where it cannot be built."""
+    base = "debian" if shutil.which("mmdebstrap") and shutil.which("apt-get") else "registry"
+    order = replace(order, base=base, output=output_of(order), force=True)
+    apptainer = find_apptainer(os.environ)
+    with alone(CHECKOUT / "build" / f".{order.kind}-image.lock"):
+        if not is_there(order):
+            bake(order, os.environ)
     return BakedImage(order.output, apptainer, order)
 
 

@@ -18,4 +18,9 @@ FULL, MS3 = Order(variant="full"), Order(variant="ms3")
 @pytest.fixture(scope="session")
 def eval_image() -> EvalImage:
     """Skips with the reason where there is no Apptainer or the image cannot be built."""
-    return baked_image(FULL if is_there(FULL) else MS3)
+    return baked_image(eval_order())
+
+
+def eval_order() -> Order:
+    """Of the image that evaluations are tested in."""
+    return FULL if is_there(FULL) else MS3
