@@ -15,6 +15,7 @@ from stair.errors import UsageError
 from stair.frozen import frozen
 
 RUNTIME = "apptainer"
+START = (RUNTIME, "exec", "--cleanenv", "--no-eval", "--no-home")
 INSIDE = "APPTAINERENV_"
 """Apptainer sets NAME inside to the value of INSIDE + NAME outside, even with `--cleanenv`."""
 OUTSIDE = (
@@ -87,7 +88,8 @@ def in_container(
     `folders` are bound besides the profile's own, each place inside once, the first one wins. `environment`
     is only checked here. `--nv` is given only with `gpus`: without any it injects the host's libGL. The
     host's /dev, /tmp and /dev/shm stay visible, for InfiniBand and shared memory (`--contain` hides the one
-    and gives the others 64 MB where an administrator left it so); its home does not.
+    and gives the others 64 MB where an administrator left it so); its home does not. What `--nv` forgets of
+    a driver is known only on the node that has it: `with_drivers` adds it there.
 
     Raises UsageError for what Apptainer cannot be told: see `Bind.words` and `refuse_variables`.
     """
@@ -97,9 +99,7 @@ def in_container(
     for word in argv:
         if not _is_text(word):
             raise UsageError(f"{word!r} cannot be said to a program in an image", hint="UTF-8 without NUL")
-    words = [RUNTIME, "exec", "--cleanenv", "--no-eval", "--no-home"]
-    if gpus:
-        words.append("--nv")
+    words = [*START, *(["--nv"] if gpus else [])]
     binds = [bind if isinstance(bind, Bind) else read_bind(bind) for bind in (*folders, *container.binds)]
     placed: dict[str, Bind] = {}
     for bind in binds:
@@ -107,6 +107,24 @@ def in_container(
     for bind in placed.values():
         words += bind.words()
     return (*words, image, *argv)
+
+
+def with_drivers(
+    argv: Sequence[str], environment: Mapping[str, str], binds: Sequence[Bind], variables: Mapping[str, str]
+) -> tuple[tuple[str, ...], dict[str, str]]:
+    """The argv and all variables of a start with `--nv`, with what its node's driver needs (graphics.py).
+
+    What is there already wins: a bind of the profile at the same place inside, a variable of the step.
+    LD_LIBRARY_PATH is a list, ours comes behind the step's.
+    """
+    words = [word for bind in binds for word in bind.words() if not _is_taken(bind, argv)]
+    inside = {INSIDE + name: value for name, value in variables.items()}
+    path = f"{INSIDE}LD_LIBRARY_PATH"
+    if path in inside and environment.get(path):
+        inside[path] = f"{environment[path]}:{inside[path]}"
+        environment = {name: value for name, value in environment.items() if name != path}
+    after = len(START) + 1
+    return (*argv[:after], *words, *argv[after:]), inside | dict(environment)
 
 
 def read_bind(text: str) -> Bind:
@@ -123,6 +141,11 @@ def read_bind(text: str) -> Bind:
 def runs_inside(argv: Sequence[str]) -> bool:
     """Whether an argv of ours starts an image."""
     return tuple(argv[:2]) == (RUNTIME, "exec")
+
+
+def gets_gpus(argv: Sequence[str]) -> bool:
+    """Whether an argv of ours starts an image with `--nv`."""
+    return tuple(argv[: len(START) + 1]) == (*START, "--nv")
 
 
 def runtime_environment(
@@ -149,6 +172,12 @@ def refuse_variables(environment: Mapping[str, str]) -> None:
                 f"the value of {name} cannot be passed into an image",
                 hint="text in UTF-8, with line ends of Unix and without NUL",
             )
+
+
+def _is_taken(bind: Bind, argv: Sequence[str]) -> bool:
+    """Whether another bind of an argv has its place inside: Apptainer takes the first one and warns."""
+    place = _quoted(f"destination={bind.inside or bind.host}")
+    return any(word.startswith("type=bind,") and place in word for word in argv)
 
 
 def _is_text(value: str) -> bool:

@@ -70,6 +70,8 @@ class Attempt:
     """The log of the process that failed first."""
     unfit: tuple[str, ...] = ()
     """Nodes that were at fault; later attempts do not use them."""
+    findings: tuple[str, ...] = ()
+    """Ids of what the doctor found on its nodes."""
 
     @property
     def key(self) -> tuple[str, int, float]:

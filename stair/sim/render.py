@@ -3,6 +3,10 @@
 Takes a choice and what the host has, hands on environment variables, or says what is missing (CannotDraw).
 The surprise: both lists of driver files that Vulkan loaders know are set, to one single file. With two
 files SAPIEN takes whichever works, which on a broken GPU node is silently the CPU.
+
+The image's own driver file comes first: on a node with a GPU, stair/cluster/graphics.py has set the same
+names to the same file before the image started, and has bound the host's file over it where that one is to
+be used. What is chosen here wins, since it is chosen later, and for one process.
 """
 
 from __future__ import annotations
@@ -14,12 +18,10 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from stair.cluster.graphics import IMAGE_FOLDER, VULKAN_FOLDERS
 from stair.errors import COULD_NOT_CHECK, StairError, unknown
 
 CHOICES = ("nvidia", "cpu")
-IMAGE_FOLDER = "/opt/stair/icd"
-"""Where our evaluation image has its driver files."""
-VULKAN_FOLDERS = ("/etc/vulkan/icd.d", "/usr/local/share/vulkan/icd.d", "/usr/share/vulkan/icd.d")
 EGL_FOLDERS = (
     "/etc/glvnd/egl_vendor.d",
     "/usr/local/share/glvnd/egl_vendor.d",

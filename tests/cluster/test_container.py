@@ -9,10 +9,12 @@ from hypothesis import strategies as st
 from stair.cluster.container import (
     Bind,
     ContainerConfig,
+    gets_gpus,
     in_container,
     read_bind,
     runs_inside,
     runtime_environment,
+    with_drivers,
 )
 from stair.errors import UsageError
 
@@ -42,6 +44,30 @@ def test_inside_an_image_folders_are_mounted_once_and_the_argv_stays():
 def test_nv_only_with_gpus():
     assert "--nv" in in_container(ARGV, "t.sif", ContainerConfig(), gpus=True)
     assert "--nv" not in in_container(ARGV, "t.sif", ContainerConfig())
+
+
+def test_only_a_start_with_nv_gets_gpus_whatever_its_program_is_told():
+    assert gets_gpus(in_container(ARGV, "t.sif", ContainerConfig(), gpus=True))
+    assert not gets_gpus(in_container(("--nv",), "t.sif", ContainerConfig()))
+    assert not gets_gpus((*ARGV, "--nv"))
+
+
+def test_what_a_driver_needs_comes_behind_what_profile_and_step_say():
+    container = ContainerConfig(binds=("/site/own.json:/opt/stair/icd/nvidia_icd.json:ro",))
+    argv = in_container(ARGV, "t.sif", container, gpus=True)
+    binds = [Bind("/h/a.json", "/opt/stair/icd/nvidia_icd.json", True), Bind("/h/b.so.1", "/d/b.so.1", True)]
+    step = runtime_environment({}, (), {"LD_LIBRARY_PATH": "/own", "VK_DRIVER_FILES": "/own.json"})
+    words, variables = with_drivers(
+        argv, step, binds, {"LD_LIBRARY_PATH": "/d", "VK_DRIVER_FILES": "/v", "A": "1"}
+    )
+    ours = ("--mount", 'type=bind,"source=/h/b.so.1","destination=/d/b.so.1",ro')
+    assert words == (*START, "--nv", *ours, *argv[len(START) + 1 :])
+    assert variables == {
+        "APPTAINERENV_LD_LIBRARY_PATH": "/own:/d",
+        "APPTAINERENV_VK_DRIVER_FILES": "/own.json",
+        "APPTAINERENV_A": "1",
+    }
+    assert with_drivers(argv, step, (), {}) == (argv, step)
 
 
 @pytest.mark.parametrize(
