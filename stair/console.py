@@ -1,27 +1,66 @@
 """The one place that prints: tables, panels and progress for people, on stderr or stdout.
 
 Results go to stdout, progress and errors to stderr, so that `--json` output can be piped. Rich is
-imported only when something is drawn: `--help` must not wait for it.
+imported only when something is drawn: `--help` must not wait for it. Where the locale has no Unicode, its
+signs are said in ASCII.
 """
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TextIO
 
 from stair.errors import StairError
+
+SIGNS = {
+    "✓": "+",
+    "✗": "x",
+    "×": "x",
+    "·": "-",
+    "→": "->",
+    "↔": "<->",
+    "…": "...",
+    "≥": ">=",
+    "±": "+-",
+    "–": "-",
+}
+ASCII = str.maketrans(SIGNS)
+COLOURS = {"bad": "31;1", "good": "32", "odd": "33", "lost": "35", "strong": "1", "dim": "2", "": ""}
 
 
 def say(text: str) -> None:
     """Prints one line for people on stderr."""
-    print(text, file=sys.stderr, flush=True)
+    print(_sayable(text, sys.stderr), file=sys.stderr, flush=True)
 
 
 def show(text: str) -> None:
     """Prints a result on stdout."""
-    print(text, flush=True)
+    print(_sayable(text, sys.stdout), flush=True)
+
+
+def paint(text: str, colour: str) -> str:
+    """The text in a colour of COLOURS, if stdout is a terminal that may be coloured (NO_COLOR is not set)."""
+    plain = not sys.stdout.isatty() or os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
+    return text if plain or not text or not COLOURS[colour] else f"\033[{COLOURS[colour]}m{text}\033[0m"
+
+
+def width() -> int:
+    """Columns of the terminal, or COLUMNS; 100 for a pipe."""
+    import shutil
+
+    return shutil.get_terminal_size((100, 24)).columns
+
+
+def _sayable(text: str, stream: TextIO) -> str:
+    encoding = getattr(stream, "encoding", None) or "utf-8"
+    try:
+        text.encode(encoding)
+    except UnicodeEncodeError:
+        return text.translate(ASCII).encode(encoding, "replace").decode(encoding)
+    return text
 
 
 def show_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:

@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 from dataclasses import asdict, dataclass
+from typing import Any
 
 from stair.errors import StairError
 from stair.sim.render import CannotDraw, check_devices, choose_driver, devices_of_sapien3
@@ -73,44 +74,49 @@ def read_answer(choice: str, code: int, out: str, err: str) -> Picture:
 
 def draw(choice: str) -> Picture:
     """A lit box on a ground, drawn here with the SAPIEN that is installed."""
-    choose_driver(choice)
+    devices, pixels = take_picture(choice)
+    return Picture(devices, float(pixels.std()))
+
+
+def take_picture(choice: str, width: int = 64, height: int = 48) -> tuple[tuple[str, ...], Any]:
+    """The devices that could have drawn it, as in `Picture`, and the picture: floats [height, width, 3]."""
+    choice = choose_driver(choice)
     import sapien  # pyright: ignore[reportMissingImports]
 
-    two = sapien.__version__.startswith("2.")
-    return Picture(
-        () if two else devices_of_sapien3(), _draw_with_sapien2() if two else _draw_with_sapien3(choice)
-    )
+    if sapien.__version__.startswith("2."):
+        return (), _draw_with_sapien2(width, height)
+    return devices_of_sapien3(), _draw_with_sapien3(choice, width, height)
 
 
-def _draw_with_sapien3(choice: str) -> float:
+def _draw_with_sapien3(choice: str, width: int, height: int) -> Any:
     import sapien  # pyright: ignore[reportMissingImports]
 
     device = sapien.Device("cpu" if choice == "cpu" else "cuda")
     scene = sapien.Scene([sapien.physx.PhysxCpuSystem(), sapien.render.RenderSystem(device)])
-    camera = _furnish(scene, material=[1.0, 0.2, 0.0])
+    camera = _furnish(scene, width, height, material=[1.0, 0.2, 0.0])
     camera.entity.set_pose(sapien.Pose([-2, 0, 0.5]))
     scene.step()
     scene.update_render()
     camera.take_picture()
-    return float(camera.get_picture("Color")[..., :3].std())
+    return camera.get_picture("Color")[..., :3]
 
 
-def _draw_with_sapien2() -> float:
+def _draw_with_sapien2(width: int, height: int) -> Any:
     import sapien.core as sapien  # pyright: ignore[reportMissingImports]
 
     engine = sapien.Engine()
     renderer = sapien.SapienRenderer(offscreen_only=True)
     engine.set_renderer(renderer)
     scene = engine.create_scene()
-    camera = _furnish(scene, color=[1.0, 0.2, 0.0])
+    camera = _furnish(scene, width, height, color=[1.0, 0.2, 0.0])
     camera.set_pose(sapien.Pose([-2, 0, 0.5]))
     scene.step()
     scene.update_render()
     camera.take_picture()
-    return float(camera.get_float_texture("Color")[..., :3].std())
+    return camera.get_float_texture("Color")[..., :3]
 
 
-def _furnish(scene, **look):
+def _furnish(scene: Any, width: int, height: int, **look: Any) -> Any:
     """Ground, light, a box and the camera, which sees nothing yet."""
     scene.add_ground(0)
     scene.set_ambient_light([0.4, 0.4, 0.4])
@@ -118,7 +124,7 @@ def _furnish(scene, **look):
     builder = scene.create_actor_builder()
     builder.add_box_visual(half_size=[0.4, 0.4, 0.4], **look)
     builder.build_static(name="box")
-    return scene.add_camera("eye", 64, 48, 1.0, 0.1, 50)
+    return scene.add_camera("eye", width, height, 1.0, 0.1, 50)
 
 
 def main() -> None:

@@ -1,151 +1,123 @@
-"""Facts become findings: each fault alone is named by its id, with a cure."""
+"""All checks together: their order, the places they are put to, and what is asked of them by name."""
 
 from __future__ import annotations
 
 import pytest
 
-from stair.doctor.checks import diagnose
-from stair.doctor.finding import Finding, exit_code
-from tests.doctor.facts import HEALTHY, broken, without_gpu
+from stair.doctor.checks import ALL, because, diagnose
+from stair.doctor.finding import Check, Comparison, fold
+from stair.doctor.visit import Visit
+from stair.errors import UsageError
+from tests.doctor import sheets
 
-HUNG = {"found": True, "timed_out": 60.0}
-
-
-def asking(facts) -> dict[str, str]:
-    """Id → level of everything that wants attention."""
-    return {f.id: f.level for f in diagnose(facts) if f.level not in ("fine", "note")}
-
-
-def test_a_healthy_node_asks_for_nothing():
-    findings = diagnose(HEALTHY)
-    assert {finding.level for finding in findings} == {"fine"}
-    assert exit_code(findings) == 0
+HOST, IMAGE = sheets.base("gpu-host"), sheets.base("gpu-image")
+TINY = {**HOST["shm"], "free_mb": 60, "total_mb": 64}
+LOST = {"code": 15, "error": "GPU is lost", "version": None, "gpus": []}
+NO_CUDA = {"code": 999, "error": "CUDA_ERROR_UNKNOWN", "driver_api": None, "devices": []}
 
 
-def test_a_machine_without_gpu_vulkan_apptainer_and_slurm_is_no_patient():
-    nothing = {"loader": {"fine": False, "error": "no such file"}, "named_by_variable": False, "icds": []}
-    facts = without_gpu(vulkan=nothing, apptainer={"found": False}, slurm={"found": False})
-    assert asking(facts) == {}
-    assert exit_code(diagnose(facts)) == 0
+def test_ids_are_unique_and_named_after_their_room():
+    ids = [check.id for check in ALL]
+    assert len(ids) == len(set(ids))
+    assert all(check.about and len(check.id.split(".")) == 2 for check in ALL)
+
+
+def test_whatever_explains_a_finding_is_a_check_that_comes_before_it():
+    """Or one of the host, where this one is put to the image or to both."""
+    for number, check in enumerate(ALL):
+        beyond = isinstance(check, Comparison) or check.where != "host"
+        for cause in check.because:
+            known = [
+                other
+                for place, other in enumerate(ALL)
+                if (other.id == cause or (cause[-1] in ".-" and other.id.startswith(cause)))
+                and (place < number or (beyond and isinstance(other, Check) and other.where != "image"))
+            ]
+            assert known, f"{check.id} because of {cause}"
+
+
+def test_a_lost_gpu_explains_that_cuda_fails_and_that_the_node_differs():
+    broken = {**HOST, "nvml": LOST, "cuda": NO_CUDA, "driver": {**HOST["driver"], "gpus": []}}
+    visits = [Visit(f"n{i}", "compute", broken if i == 2 else HOST) for i in (1, 2, 3)]
+    (cause,) = fold(diagnose(visits), because())
+    assert (cause.cause.id, cause.cause.place) == ("driver.gpu-lost", "n2")
+    assert {"cuda.init", "nodes.gpus"} <= {finding.id for finding in cause.consequences}
+
+
+def test_what_an_image_shares_with_its_host_is_said_once():
+    host, image = {**HOST, "shm": TINY, "nvml": LOST}, {**IMAGE, "shm": TINY, "nvml": LOST}
+    places = {finding.id: finding.place for finding in diagnose([Visit("n1", "compute", host, image)])}
+    assert places["shm.small"] == places["driver.gpu-lost"] == "n1"
+    assert sum(f.id == "shm.small" for f in diagnose([Visit("n1", "compute", host, image)])) == 1
+
+
+def test_an_image_alone_is_judged_too():
+    (finding,) = diagnose([Visit("n1", "compute", None, {**IMAGE, "shm": TINY})])
+    assert (finding.id, finding.place) == ("shm.small", "image on n1")
 
 
 @pytest.mark.parametrize(
-    ("changes", "id", "level"),
+    ("role", "host", "image"),
+    [("here", "", "image"), ("compute", "n1", "image on n1"), ("login", "n1", "image on n1")],
+)
+def test_places_are_named_after_the_node_but_this_machine_is_not(role: str, host: str, image: str):
+    python = {"version": [3, 9, 2], "executable": "/usr/bin/python3", "packages": {}}
+    found = diagnose([Visit("n1", role, {**HOST, "python": python}, {**IMAGE, "python": python})])
+    assert [finding.place for finding in found if finding.id == "python.version"] == [host, image]
+
+
+def test_only_what_is_asked_for_is_checked_by_id_or_by_room():
+    sheet = {**HOST, "shm": TINY, "cuda": NO_CUDA, "limits": {"nofile": [64, 64]}}
+    visits = [Visit("n1", "compute", sheet)]
+    assert {"shm.small", "cuda.init", "limits.nofile"} <= {finding.id for finding in diagnose(visits)}
+    assert [finding.id for finding in diagnose(visits, ["shm.small"])] == ["shm.small"]
+    assert [finding.id for finding in diagnose(visits, ["limits", "cuda."])] == ["limits.nofile", "cuda.init"]
+
+
+def test_an_unknown_check_answers_with_the_nearest_known_one():
+    with pytest.raises(UsageError, match=r"shm\.small"):
+        diagnose([], ["shm.smal"])
+
+
+def test_a_fault_that_nobody_minds_is_none():
+    """A machine without GPU, Slurm and Apptainer, of which nothing is asked, is no patient."""
+    host = sheets.base("cpu-host")
+    bare = {
+        "apptainer": {"found": False},
+        "slurm": {"found": False, "job": {}},
+        "nvoptix": None,
+        "egl": {"vendors": []},
+    }
+    visit = Visit("n1", "here", {**host, **bare})
+    assert not [finding for finding in diagnose([visit]) if finding.level != "note"]
+
+
+@pytest.mark.parametrize(
+    ("request_", "level"),
     [
-        ({"python__version": [3, 9, 2]}, "python.version", "error"),
-        ({"python__version": [3, 13, 0]}, "python.version", "error"),
-        ({"stair": {"found": True, "code": 1, "err": "No module named 'stair'"}}, "stair.version", "error"),
-        ({"stair": HUNG}, "stair.version", "unknown"),
-        ({"torch": HUNG}, "torch.import", "unknown"),
-        ({"torch": {"found": True, "code": 1, "err": "No module named 'torch'"}}, "torch.import", "warning"),
-        ({"torch": {"found": True, "code": -11, "err": ""}}, "torch.import", "error"),
-        ({"torch__cuda": False}, "torch.cuda", "error"),
-        ({"nvidia__devices": []}, "gpu.devices", "error"),
-        ({"nvidia__smi": {"found": False}}, "gpu.smi", "warning"),
-        ({"nvidia__smi": HUNG}, "gpu.smi", "error"),
-        (
-            {"nvidia__smi": {"found": True, "code": 18, "out": "Driver/library version mismatch", "err": ""}},
-            "gpu.mismatch",
-            "error",
-        ),
-        ({"vulkan__loader": {"fine": False, "error": "absent"}}, "vulkan.loader", "warning"),
-        ({"vulkan__icds": []}, "vulkan.no-icd", "error"),
-        ({"nvidia__egl_vendors": []}, "egl.no-nvidia-vendor", "warning"),
-        ({"apptainer__line": "apptainer version 1.3.6"}, "apptainer.version", "warning"),
-        (
-            {"apptainer": {"found": True, "code": 1, "line": "", "err": "broken"}},
-            "apptainer.version",
-            "error",
-        ),
-        ({"apptainer": HUNG}, "apptainer.version", "unknown"),
-        ({"slurm": {"found": True, "code": 1, "line": "", "err": "no conf"}}, "slurm.client", "error"),
-        ({"slurm": HUNG}, "slurm.client", "unknown"),
-        ({"shm__free_gb": 0.06}, "shm", "warning"),
+        (None, "error"),
+        ({"gpus_per_node": 0, "render": ""}, "error"),
+        ({"gpus_per_node": 0, "render": "cpu"}, "warning"),
+        ({"gpus_per_node": 1, "render": "cpu"}, "error"),
     ],
 )
-def test_each_fault_is_found(changes, id: str, level: str):
-    assert asking(broken(**changes)).get(id) == level
+def test_a_broken_gpu_is_a_warning_where_a_job_was_asked_to_do_without(request_, level: str):
+    found = diagnose([Visit("n1", "compute", {**HOST, "nvml": LOST}, request=request_)])
+    assert [finding.level for finding in found if finding.id == "driver.gpu-lost"] == [level]
 
 
-@pytest.mark.parametrize(
-    ("disk", "level"),
-    [
-        ({"free_gb": 0.2}, "error"),
-        ({"free_gb": 5.0}, "warning"),
-        ({"writable": False}, "error"),
-        ({"error": "stale handle"}, "unknown"),
-    ],
-)
-def test_disks_without_room_are_found(disk, level: str):
-    facts = broken(disk=[{**HEALTHY["disk"][0], **disk}])
-    assert asking(facts) == {"disk.run-folder": level}
+def test_gpus_of_a_login_node_are_nobodys_business():
+    login = {**HOST, "nvml": LOST, "cuda": NO_CUDA, "slurm": {**HOST["slurm"], "job": {}}}
+    request = {"gpus_per_node": 8, "render": "nvidia"}
+    assert not [
+        f
+        for f in diagnose([Visit("l", "login", login, request=request)])
+        if f.id[:3] in ("dri", "gpu", "cud")
+    ]
 
 
-def test_hidden_gpus_are_told_from_a_cpu_build():
-    hidden = broken(torch__cuda=False, variables={"CUDA_VISIBLE_DEVICES": ""})
-    cpu_build = broken(torch__cuda=False, torch__built_for=None)
-    cures = [next(f.cure for f in diagnose(facts) if f.id == "torch.cuda") for facts in (hidden, cpu_build)]
-    assert "CUDA_VISIBLE_DEVICES" in cures[0]
-    assert "CPU" in cures[1]
-
-
-ICD = HEALTHY["vulkan"]["icds"][0]
-
-
-@pytest.mark.parametrize(
-    ("icd", "id"),
-    [
-        ({"exists": False}, "vulkan.icd-missing"),
-        ({"size": 0}, "vulkan.icd-empty"),
-        ({"broken": "JSONDecodeError: line 1"}, "vulkan.icd-broken"),
-        ({"api_version": None}, "vulkan.icd-no-api-version"),
-        ({"api_version": "1.0.5"}, "vulkan.icd-api-version"),
-        ({"loads": {"fine": False, "error": "libGLX_nvidia.so.0: cannot open"}}, "vulkan.icd-library"),
-    ],
-)
-def test_each_fault_of_a_vulkan_driver_file_is_found(icd, id: str):
-    assert asking(broken(vulkan__icds=[{**ICD, **icd}])) == {id: "error"}
-
-
-def test_a_bad_driver_file_among_good_ones_is_a_warning_unless_the_loader_stops_there():
-    mesa = {**ICD, "path": "/usr/share/vulkan/icd.d/lvp.json"}
-    missing = broken(vulkan__icds=[ICD, {**mesa, "exists": False}])
-    malformed = broken(vulkan__icds=[ICD, {**mesa, "broken": "JSONDecodeError"}])
-    assert asking(missing) == {"vulkan.icd-missing": "warning"}
-    assert asking(malformed) == {"vulkan.icd-broken": "error"}
-
-
-def test_a_gpu_with_only_mesa_driver_files_is_found():
-    mesa = {**ICD, "path": "/usr/share/vulkan/icd.d/lvp_icd.json"}
-    assert asking(broken(vulkan__icds=[mesa])) == {"vulkan.no-nvidia-icd": "error"}
-
-
-@pytest.mark.parametrize(
-    ("variables", "found"),
-    [
-        ({}, False),
-        ({"VK_DRIVER_FILES": "/a", "VK_ICD_FILENAMES": "/a"}, False),
-        ({"VK_ICD_FILENAMES": "/a"}, False),
-        ({"VK_DRIVER_FILES": "/a", "VK_ICD_FILENAMES": "/b"}, True),
-        ({"VK_DRIVER_FILES": "/a"}, True),
-    ],
-)
-def test_the_two_vulkan_variables_are_compared(variables, found: bool):
-    assert ("vulkan.variables" in asking(broken(variables=variables))) is found
-
-
-def test_every_finding_that_asks_says_what_it_means_and_what_cures_it():
-    nothing: dict = {"loader": {"fine": False, "error": "x"}, "named_by_variable": False, "icds": []}
-    for facts in (broken(vulkan=nothing, torch__cuda=False), broken(python__version=[3, 9, 0])):
-        for finding in diagnose(facts):
-            if finding.level in ("error", "warning"):
-                assert finding.means, finding.id
-                assert finding.cure, finding.id
-
-
-@pytest.mark.parametrize(
-    ("levels", "code"),
-    [(["fine", "note", "warning"], 0), (["unknown", "fine"], 3), (["unknown", "error"], 1), ([], 0)],
-)
-def test_exit_codes(levels, code: int):
-    assert exit_code([Finding("x", level, "") for level in levels]) == code
+def test_the_first_cause_comes_first_though_a_later_one_is_as_bad():
+    sheet = {**HOST, "cuda": NO_CUDA, "nvml": {"failed": "timeout", "how": "timeout"}}
+    first, *_ = fold(diagnose([Visit("n1", "compute", sheet)]), because())
+    assert first.cause.id == "driver.hangs"
+    assert [finding.id for finding in first.consequences] == ["cuda.init"]

@@ -1,0 +1,5 @@
+"""`python -m stair.doctor` is stair-doctor."""
+
+from stair.doctor.cli import entry
+
+raise SystemExit(entry())
