@@ -2,6 +2,7 @@
 
     RUN/config.yaml plan.json manifest.json metrics.jsonl report.{md,html,json}
         logs/  checkpoints/step-N/{model/,training/}  episodes/*.jsonl  videos/
+        doctor/{JOB-RESTART-NODE.json,drawing-SHARE.json}     fact sheets of nodes, and where nothing is drawn
     RUN/STEP/settings.yaml  server.address  done.json  members/{K.address,0000K.json}     of one step
 
 Files are written whole and then renamed, so that a reader never sees half of one; a checkpoint exists
@@ -78,6 +79,14 @@ class RunDir:
     @property
     def videos(self) -> Path:
         return self.path / "videos"
+
+    def fact_sheet(self, job: str, restart: int, node: str, when: str = "") -> Path:
+        """What the doctor saw on a node of a job; `when` tells a look at its `end` from that at its start."""
+        return self.path / "doctor" / f"{job}-{restart}-{node}{when and '-'}{when}.json"
+
+    def drawing_sheet(self, share: int) -> Path:
+        """What the doctor saw where one share of an evaluation could not draw."""
+        return self.path / "doctor" / f"drawing-{share:05d}.json"
 
     def report(self, suffix: str) -> Path:
         """The report as `md`, `html` or `json`."""

@@ -21,10 +21,13 @@ from stair.evaluate.episodes import HEADER, EpisodeRecord, append_record, read_r
 from stair.evaluate.orders import Order
 from stair.evaluate.points import all_points, remarks, share
 from stair.evaluate.simulating import Worksite, connect
-from stair.evaluate.workers import run_orders
+from stair.evaluate.undrawn import explained
+from stair.evaluate.workers import DiedStarting, run_orders
 from stair.rundir import RunDir, write_json, write_whole
 from stair.sim.contract import GridPoint
 from stair.sim.ready import make_ready
+from stair.sim.render import CannotDraw
+from stair.sim.tasks import DRAWING
 
 _WHERE_TOLD = ("max_steps", "unnorm_key", "render", "noise")
 """Settings of the identity that are left out where they are neutral: older folders do not have them."""
@@ -33,9 +36,19 @@ _WHERE_TOLD = ("max_steps", "unnorm_key", "render", "noise")
 def evaluate(config: EvalConfig) -> list[EpisodeRecord]:
     """Plays what is missing and returns the records of every point that `config` asks for.
 
-    Raises UsageError for settings that do not fit the run folder, StairError when the server is lost
-    or when episodes ended in errors; what was finished stays on record either way.
+    Raises UsageError for settings that do not fit the run folder, CannotDraw with its cause where nothing can
+    be drawn, StairError when the server is lost or when episodes ended in errors; what was finished stays on
+    record either way.
     """
+    try:
+        return _evaluate(config)
+    except (CannotDraw, DiedStarting) as error:
+        if config.simulator not in DRAWING:
+            raise
+        raise explained(error, config) from None
+
+
+def _evaluate(config: EvalConfig) -> list[EpisodeRecord]:
     run = RunDir(Path(config.run)).create()
     everything = all_points(config)
     asked = share(everything, config.shard, config.shards)

@@ -39,6 +39,10 @@ LEAVE_S = 10.0
 LONGEST_WORDS = 300
 
 
+class DiedStarting(StairError):
+    """No simulator process ever got ready."""
+
+
 @dataclass
 class _Worker:
     place: int
@@ -194,7 +198,7 @@ class _Crew:
         self.leaving = [one for one in self.leaving if one.process.is_alive()] + [worker]
 
     def _replace(self, worker: _Worker, what: str) -> None:
-        """Another process for one that was lost. Raises StairError when none ever gets ready."""
+        """Another process for one that was lost. Raises DiedStarting when none ever gets ready."""
         worker.pipe.close()
         worker.process.kill()
         _end(worker)
@@ -202,7 +206,7 @@ class _Crew:
         if not worker.ready:
             self.stillborn += 1
             if self.stillborn > self.site.config.retries:
-                raise StairError(
+                raise DiedStarting(
                     f"{self.stillborn} simulator processes died while starting, the last: {what}",
                     hint=f"all that they said is in {worker.log.parent}",
                 )

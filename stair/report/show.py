@@ -75,7 +75,17 @@ def attempt_words(attempt: Attempt, *, alive: bool) -> str:
     if attempt.ended is None:
         return f"{where}: {'at work' if alive else 'ended without a word'}"
     words = f"{attempt.verdict} after {span(attempt.ended - attempt.started)}"
-    return f"{where}: {'; '.join(word for word in (words, attempt.why, attempt.next) if word)}"
+    return (
+        f"{where}: {'; '.join(word for word in (words, attempt.why, _found(attempt), attempt.next) if word)}"
+    )
+
+
+def _found(attempt: Attempt) -> str:
+    """What else the doctor found on the nodes of an attempt that failed, by id."""
+    if attempt.verdict not in ("fatal", "retryable"):
+        return ""
+    others = [id for id in attempt.findings if f"[{id}]" not in attempt.why]
+    return f"the doctor also found {', '.join(others)}" if others else ""
 
 
 def as_json(status: RunStatus) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from stair.submit.answers import AWAY
 from stair.submit.fate import ask_fate
 from stair.submit.patience import PATIENCE_S, patiently
 from stair.submit.plan import Batch, Plan, Step
+from stair.submit.script import read_options
 from stair.submit.seat import Seat
 from stair.submit.verdict import Decision
 
@@ -76,8 +77,9 @@ def _send_again(plan: Plan, step: Step, run: RunDir, seat: Seat, decision: Decis
     words = [f"--dependency=afterany:{seat.job}"]
     if seat.index is not None:
         words.append(f"--array={seat.index}")
-    if decision.exclude:
-        words.append(f"--exclude={','.join(decision.exclude)}")
+    if decision.exclude:  # said here, it takes the place of the script's own
+        own = [value for name, value in read_options(batch.script) if name == "exclude" and value]
+        words.append(f"--exclude={','.join([*own, *decision.exclude])}")
     job = send_batch(batch, words, run, slurm_conf=plan.slurm_conf, keep=plan.keep, patience_s=PATIENCE_S)
     members = () if step.member is None else (step.member,)
     why = decision.ending.cause or "again"

@@ -113,6 +113,8 @@ class Attempting:
             time.sleep(POLL_S)
         endings = [read_ending(file) for file in files]
         ending = join_endings(endings, seat.nodes[: step.nodes], warned=self.warned)
+        found = (id for one in endings if one is not None for id in one.findings)
+        ending = replace(ending, findings=tuple(dict.fromkeys(found)))
         if ending.verdict == "retryable" and not ending.log:
             ending = replace(ending, log=str(log), hint=ending.hint or child.last_words().what)
         return ending
@@ -168,6 +170,7 @@ class Attempting:
             hint=ending.hint,
             log=ending.log,
             unfit=decision.exclude,
+            findings=ending.findings,
             next=decision.why_not,
         )
         try:

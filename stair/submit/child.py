@@ -84,7 +84,7 @@ def read_last_words(lines: Sequence[str], mark: str = "error: ") -> StairError:
             hint = lines[place + 1].strip() if place + 1 < len(lines) else ""
             said = hint.removeprefix("try: ") if hint.startswith("try: ") else ""
             return StairError(lines[place].removeprefix(mark).strip(), hint=said)
-    spoken = [line.strip() for line in lines if line.strip()]
+    spoken = [line.strip() for line in lines if line.strip() and not line.startswith("── ")]  # not ours
     return StairError(spoken[-1] if spoken else "it said nothing")
 
 

@@ -77,12 +77,17 @@ def _submit(asked: argparse.Namespace, rest: list[str]) -> int:
     profile = read_profile(asked.cluster)
     run = Path(asked.run or f"runs/{name}").absolute()
     prepared = prepare(chain, profile, run, cwd=Path.cwd(), environment=os.environ)
-    plan = prepared.plan
+    plan, verdict = prepared.plan, prepared.verdict
+    if profile.executor == "local":
+        from stair.submit.checkup import check_machine
+        from stair.submit.preflight.verdict import join
+
+        verdict = join([verdict, check_machine(plan)])
     if asked.dry and asked.json:
         sys.stdout.write(plan.text())
     elif asked.dry:
         show_plan(plan)
-    show_verdict(prepared.verdict)
+    show_verdict(verdict)
     if asked.dry:
         return FINE
     if profile.executor == "slurm":

@@ -24,6 +24,7 @@ from stair.console import run_command, say
 from stair.errors import FAILED, FINE, StairError, UsageError
 from stair.rundir import RunDir, make_folder, write_json
 from stair.submit.claim import Watch
+from stair.submit.health import Place, look_again, run_watched
 from stair.submit.layout import side_variables
 from stair.submit.plan import Plan, Step, read_plan
 from stair.submit.seat import Seat, read_seat
@@ -51,8 +52,9 @@ def ending_file(run: RunDir, step: Step, job: str, restart: int, node: int) -> P
 def read_ending(file: Path) -> Ending | None:
     """What a node said, or None when it left no word."""
     try:
-        return Ending(**json.loads(file.read_text()))
-    except (OSError, ValueError, TypeError):
+        tree = json.loads(file.read_text())
+        return Ending(**{**tree, "findings": tuple(tree.get("findings", ()))})
+    except (OSError, ValueError, TypeError, AttributeError):
         return None
 
 
@@ -83,11 +85,12 @@ def run_node(
 ) -> Ending:
     """This node's part of a step, from its preconditions to its ending; raises nothing expected."""
     name = seat.nodes[node]
+    run = RunDir(Path(plan.run))
+    log, logs = log_file(run, step, f"node{node}" if node else ""), rank_logs(run, step, seat, node)
+    place = Place(run, seat.job, seat.restart, name, log, environment)
     trouble = missing_gpus(step, name) or missing_network(step, name)
     if trouble:
-        return Ending("retryable", "node", trouble, time=time.time())
-    run = RunDir(Path(plan.run))
-    logs = rank_logs(run, step, seat, node)
+        return look_again(step, place, Ending("retryable", "node", trouble, time=time.time()))
     try:
         secrets = secrets_for(plan.keep)
     except StairError as error:
@@ -102,7 +105,7 @@ def run_node(
 
     stage = Stage(
         cwd=plan.cwd,
-        log=log_file(run, step, f"node{node}" if node else ""),
+        log=log,
         server_log=log_file(run, step, "server"),
         environment=variables,
         grace_s=math.inf,
@@ -110,7 +113,9 @@ def run_node(
     )
     try:
         make_folder(Path(step.folder))
-        ending = run_step(step, stage, stop, with_server=node == 0)
+        ending = run_watched(
+            step, place, stop, lambda: with_first(run_step(step, stage, stop, with_server=node == 0), logs)
+        )
     except StairError as error:
         # A missing runtime or file system is this node's fault; a missing program is missing everywhere.
         why = f"{name}: {error.what}"
@@ -120,7 +125,7 @@ def run_node(
     except OSError as error:
         why = f"{name}: {error.filename}: {error.strerror}"
         return Ending("fatal", why=why, hint="is the disk full?", time=time.time())
-    return with_first(ending, logs)
+    return ending
 
 
 def with_first(ending: Ending, logs: Path) -> Ending:

@@ -15,8 +15,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from stair.cluster.container import runs_inside
+from stair.cluster.graphics import on_this_node
 from stair.frozen import frozen
-from stair.rundir import RunDir
+from stair.rundir import RunDir, make_folder
 from stair.submit.child import Child
 from stair.submit.plan import Step
 from stair.submit.verdict import LOST_PEER, Ending
@@ -87,7 +88,13 @@ def run_step(step: Step, stage: Stage, stop: Stop, *, with_server: bool = True) 
     children: list[Child] = []
 
     def start(argv: tuple[str, ...], log: Path) -> Child:
-        children.append(Child(argv, log=log, cwd=stage.cwd, environment=stage.environment(argv)))
+        # The plan shows `--nv` for all that a driver needs: what it is here, the log tells.
+        argv, environment, notes = on_this_node(argv, stage.environment(argv))
+        if notes:
+            make_folder(log.parent)
+            with log.open("a") as file:
+                file.write("".join(f"── {note}\n" for note in notes))
+        children.append(Child(argv, log=log, cwd=stage.cwd, environment=environment))
         return children[-1]
 
     try:

@@ -35,6 +35,8 @@ class Ending:
     node: str = ""
     time: float = 0.0
     """When its first process ended, in seconds since 1970."""
+    findings: tuple[str, ...] = ()
+    """Ids of what the doctor found on its nodes, errors and warnings."""
 
 
 @frozen

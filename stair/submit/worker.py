@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import socket
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -21,6 +22,7 @@ from stair.cluster.container import runs_inside, runtime_environment
 from stair.errors import StairError
 from stair.frozen import frozen
 from stair.rundir import RunDir, make_folder, write_json
+from stair.submit.health import Place, run_watched
 from stair.submit.layout import side_variables
 from stair.submit.markers import finish, is_done
 from stair.submit.plan import Plan, Step, read_plan
@@ -85,13 +87,22 @@ def _run_steps(plan: Plan, run: RunDir, stop: Stop) -> Outcome:
         _note(run, step, f"starts in {step.folder}")
         started = time.monotonic()
         make_folder(Path(step.folder))
-        outcome = _outcome(step, run_step(step, _stage(plan, run, step), stop), stopped=bool(stop.asked))
+        ending = _run_step(plan, run, step, stop)
+        outcome = _outcome(step, ending, stopped=bool(stop.asked))
         seconds = time.monotonic() - started
         _note(run, step, f"{outcome.state} after {seconds:.0f} s")
         if outcome.state != "done":
             return outcome
         finish(step, seconds=seconds)
     return Outcome("done")
+
+
+def _run_step(plan: Plan, run: RunDir, step: Step, stop: Stop) -> Ending:
+    host = dict(os.environ)
+    job = host.get("SUBMITIT_LOCAL_JOB_ID", str(os.getpid()))
+    place = Place(run, job, 0, socket.gethostname(), log_file(run, step), step_variables(plan, step, host))
+    stage = _stage(plan, run, step)
+    return run_watched(step, place, stop, lambda: run_step(step, stage, stop))
 
 
 def _stage(plan: Plan, run: RunDir, step: Step) -> Stage:

@@ -106,3 +106,13 @@ def test_the_json_keeps_its_keys():
 
     one = replace(seen, run=facts(), attempts={("stage1", None): (ended("fatal"),)})
     assert as_plain(as_json(judge(one, {}, NOW)))["steps"][0]["attempts"][0]["verdict"] == "fatal"
+
+
+def test_what_else_the_doctor_found_stands_beside_why_an_attempt_failed():
+    found = ("driver.node-missing", "shm.small")
+    why = "exit 1: no GPU; /dev/nvidia0: no such file [driver.node-missing]"
+    failed = replace(ended("retryable", cause="node", why=why, next="sent again as 15"), findings=found)
+    words = attempt_words(failed, alive=False)
+    assert words.endswith(f"{why}; the doctor also found shm.small; sent again as 15")
+    assert "doctor" not in attempt_words(replace(failed, verdict="done"), alive=False)
+    assert "also" not in attempt_words(replace(failed, findings=found[:1]), alive=False)

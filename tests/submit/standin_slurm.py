@@ -29,6 +29,7 @@ if [[ $* == *"show job"* ]]; then cat "$(dirname "$0")/job"; exit; fi
 if [[ $1 == requeue && -e $(dirname "$0")/no-requeue ]]; then no "Requested operation is disabled"; fi
 """
 SBATCH = """#!/bin/bash
+if [[ $* == --version ]]; then echo "slurm 22.05.8"; exit; fi  # the doctor asks that, beside the step
 echo "sbatch $*" >> "$(dirname "$0")/calls"
 echo "Submitted batch job 8"
 """

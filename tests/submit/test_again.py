@@ -64,6 +64,14 @@ def test_who_waits_for_a_job_that_is_sent_again_waits_for_the_new_one(tmp_path: 
     assert newest["11"].after == ("10", "8")
 
 
+def test_nodes_that_the_cluster_profile_excludes_stay_excluded(tmp_path: Path, slurm: StandIn):
+    plan = a_chain(tmp_path)
+    script = "#!/bin/bash\n#SBATCH --exclude=n9,n10\nexec true\n"
+    plan = replace(plan, batches=tuple(replace(batch, script=script) for batch in plan.batches))
+    again(plan, plan.steps[0], RunDir(Path(plan.run)), ALONE, UNFIT)
+    assert " --exclude=n9,n10,n2,n5 " in slurm.calls[0]
+
+
 def test_who_waits_for_an_array_waits_for_the_member_that_is_sent_again_too(tmp_path: Path, slurm: StandIn):
     plan = a_chain(tmp_path, members=5)
     run = RunDir(Path(plan.run))

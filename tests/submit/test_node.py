@@ -230,6 +230,19 @@ def test_a_missing_network_ends_the_attempt_before_the_step_starts(tmp_path: Pat
     code, ending = work(a_plan(run, step), step)
     assert (code, ending.verdict, ending.cause, ending.node) == (1, "retryable", "node", "n1")
     assert not (run / "logs/one.log").exists()
+    assert (run / "doctor/12_3-2-n1-end.json").exists()
+
+
+@pytest.mark.skipif(Path("/proc/driver/nvidia/version").exists(), reason="this machine has an NVIDIA driver")
+def test_gpus_that_are_not_there_are_explained_by_the_doctor_and_the_node_is_left(tmp_path: Path):
+    run = tmp_path / "run"
+    step = replace(a_step(run, "one", "print('started')"), gpus=2)
+    ending = work(a_plan(run, step), step)[1]
+    assert (ending.verdict, ending.cause, ending.node) == ("retryable", "node", "n1")
+    assert ending.why.startswith("n1: 2 GPUs were asked for and no NVIDIA driver is loaded; ")
+    assert ending.why.endswith("[driver.absent]")
+    assert "driver.absent" in ending.findings
+    assert not (run / "logs/one.log").exists()
 
 
 def test_nodes_meet_on_the_first_at_a_port_of_the_attempt(tmp_path: Path):

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -139,6 +140,25 @@ def test_a_step_that_was_killed_is_said_to_be(tmp_path: Path):
     run = tmp_path / "run"
     outcome = work(a_plan(run, a_step(run, "one", "import os; print('step 3'); os.kill(os.getpid(), 9)")))[1]
     assert outcome["what"] == "step one failed, killed by SIGKILL, often for want of memory"
+
+
+@pytest.mark.skipif(Path("/proc/driver/nvidia/version").exists(), reason="this machine has an NVIDIA driver")
+def test_a_failure_that_the_doctor_explains_is_told_with_the_finding_and_its_cure(tmp_path: Path):
+    run = tmp_path / "run"
+    fail = """
+import sys, time
+from pathlib import Path
+while not list(Path(sys.argv[2]).glob("doctor/*.json")):
+    time.sleep(0.02)
+sys.exit("torch sees no GPU")
+"""
+    step = replace(a_step(run, "one", fail, run), gpus=1)
+    outcome = work(a_plan(run, step))[1]
+    assert outcome["what"].startswith("step one failed, exit 1: torch sees no GPU; there is no NVIDIA driver")
+    assert outcome["what"].endswith("[driver.absent]")
+    assert "--render cpu" in outcome["hint"]
+    assert "doctor: error: there is no NVIDIA driver" in (run / "logs" / "one.log").read_text()
+    assert len(list((run / "doctor").iterdir())) == 2
 
 
 def test_two_workers_do_not_share_a_run_folder(tmp_path: Path):

@@ -17,6 +17,8 @@ from stair.submit.preflight.verdict import Refusal, Verdict
 
 NODE_LOCAL = ("/tmp", "/var/tmp", "/dev/shm", "/run", "/local", "/localscratch")
 """Where every node usually has a file system of its own."""
+FEW_BYTES, FEW_FILES = 16_000_000, 100
+"""With less than that left, not even plan, code and logs of a run fit."""
 
 
 @frozen
@@ -60,6 +62,8 @@ class Seen:
     """That part."""
     free_bytes: int = 0
     """For this user, on its file system; quotas are not known."""
+    free_files: int | None = None
+    """How many more files it takes; None: it does not count them."""
 
 
 def look(paths: Iterable[str]) -> dict[str, Seen]:
@@ -112,6 +116,17 @@ def _run_folder(paths: Paths, seen: Mapping[str, Seen]) -> Iterator[Refusal]:
         asked = f"about {_size(paths.bytes_needed)} in {paths.run}"
         cure = "--run DIR on another file system, or fewer checkpoints kept"
         yield Refusal("space", "any", asked, f"{_size(run.free_bytes)} are free there", cure)
+    else:
+        yield from refuse_full(paths.run, run)
+
+
+def refuse_full(folder: str, seen: Seen) -> Iterator[Refusal]:
+    """Where nothing can be written any more, whatever it is."""
+    files = seen.free_files if seen.free_files is not None else FEW_FILES
+    if seen.writable and (seen.free_bytes < FEW_BYTES or files < FEW_FILES):
+        free = _size(seen.free_bytes) if seen.free_bytes < FEW_BYTES else f"{files} more files"
+        cure = "--run DIR on another file system, or remove something there"
+        yield Refusal("space", "any", f"the run folder {folder}", f"only {free} fit on its disk", cure)
 
 
 def _notes(paths: Paths) -> Iterator[str]:
@@ -159,6 +174,7 @@ def _look_at(path: str) -> Seen:
         parent=parent,
         writable=os.access(parent, os.W_OK | os.X_OK),
         free_bytes=space.f_bavail * space.f_frsize,
+        free_files=space.f_favail if space.f_files else None,
     )
 
 
