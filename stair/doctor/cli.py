@@ -108,16 +108,24 @@ def _deep(visits: tuple[Visit, ...], asked: argparse.Namespace, image: str) -> t
     from stair.doctor.deep.deepen import deepen_here, deepen_nodes
     from stair.doctor.srun import Party
 
-    images = (image,) if image else ()
+    images = tuple(filter(None, (image, asked.train_image and os.path.abspath(asked.train_image))))
+    pictures = os.path.abspath(asked.pictures) if asked.pictures else ""
     if len(visits) == 1:
-        return (deepen_here(visits[0], images),)
+        return (deepen_here(visits[0], images, pictures=pictures),)
     party = Party(
         partition=asked.partition,
         account=asked.account,
         gres=f"gpu:{asked.gpus_per_node}" if asked.gpus_per_node else "",
         job=os.environ.get("SLURM_JOB_ID", ""),
     )
-    return deepen_nodes(visits, party, images, gpus_per_node=asked.gpus_per_node, wait_s=asked.wait)
+    return deepen_nodes(
+        visits,
+        party,
+        images,
+        gpus_per_node=asked.gpus_per_node,
+        pictures=pictures,
+        wait_s=asked.wait,
+    )
 
 
 def _capture(file: Path, visits: tuple[Visit, ...], *, redacted: bool) -> None:
@@ -194,6 +202,10 @@ def _check(asked: argparse.Namespace) -> None:
         )
     if asked.report and asked.json:
         raise UsageError("--report is text, not JSON", hint="--capture FILE --redact for JSON without names")
+    if (asked.train_image or asked.pictures) and not asked.deep:
+        raise UsageError(
+            "--train-image and --pictures are about --deep", hint="add --deep, or leave them away"
+        )
     if asked.redact and not asked.capture:
         raise UsageError("--redact is about --capture", hint="--report is always redacted")
     if asked.nodes < 0 or asked.gpus_per_node < 0 or asked.timeout <= 0 or asked.wait <= 0:
@@ -215,6 +227,8 @@ def _parser() -> argparse.ArgumentParser:
     nodes.add_argument("--gpus-per-node", type=int, default=0, metavar="N", help="ask for GPUs, to see them")
     nodes.add_argument("--wait", type=float, default=60.0, metavar="S", help="for nodes to be free (60)")
     add("--deep", action="store_true", help="draw, compute, add up between nodes: minutes")
+    add("--train-image", default="", metavar="SIF", help="with --deep: what computes and adds up")
+    add("--pictures", default="", metavar="DIR", help="with --deep: keep what was drawn")
     add("--only", nargs="+", default=[], metavar="ID", help="these checks, or all that begin so: vulkan")
     add("--list-checks", action="store_true", help="what is checked")
     add("--timeout", type=float, default=5.0, metavar="S", help="for each thing that may hang (5)")

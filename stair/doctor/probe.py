@@ -222,7 +222,10 @@ def _follow_up(key, answer):
     if key == "apptainer" and value["path"]:
         return [Job("apptainer version", None, words=[value["path"], "--version"])]
     if key == "slurm" and value["path"]:
-        return [Job("slurm version", None, words=[value["path"], "--version"])]
+        asked = [Job("slurm version", None, words=[value["path"], "--version"])]
+        # munge and the controller are asked by no version; a job has met them, and has thousands of siblings
+        sinfo = None if value["job"] else which("sinfo")
+        return asked + ([Job("slurm controller", None, words=[sinfo, "--noheader"])] if sinfo else [])
     return []
 
 
@@ -341,6 +344,10 @@ def _whole_slurm(answers):
         return fact
     del fact["path"]
     fact.update(_version_said(answers.get("slurm version", Answer())))
+    controller = _version_said(answers.get("slurm controller", Answer()))
+    if not fact["error"] and not fact["code"] and (controller["error"] or controller["code"]):
+        late = "the controller timed out" if controller["error"] == "timeout" else controller["error"]
+        fact.update(code=controller["code"], error=late)
     return fact
 
 
@@ -878,10 +885,10 @@ def variables() -> dict:
 
 
 def driver(root):
-    """NVIDIA's kernel driver: version, text (first line of /proc/driver/nvidia/version), modules, gpus
-    [{pci, model, uuid, minor}], nodes [{path, mode, owner, errno, error}] opened for real (control nodes
-    also where they are absent but a driver is there), xids (the kernel log's last Xid lines, null: not
-    readable), smi."""
+    """NVIDIA's kernel driver: version, text (first line of /proc/driver/nvidia/version), modules, pci (cards
+    on the bus, [{pci, device, driver}]), gpus [{pci, model, uuid, minor}], nodes [{path, mode, owner, errno,
+    error}] opened for real (control nodes also where they are absent but a driver is there), xids (the
+    kernel log's last Xid lines, null: not readable), smi."""
     text = (lines(root + "/proc/driver/nvidia/version") or [None])[0]
     modules = [line.split()[0] for line in lines(root + "/proc/modules") if line.strip()]
     known = [name for name in modules if name.startswith("nvidia") or name in ("nouveau", "gdrdrv")]
@@ -905,10 +912,25 @@ def driver(root):
         "version": driver_version(root),
         "text": text,
         "modules": known,
+        "pci": cards_on_bus(root),
         "gpus": gpus,
         "node_paths": [(path, root + path) for path in _node_paths(root, gpus, text)],
         "smi": which("nvidia-smi"),
     }
+
+
+def cards_on_bus(root):
+    """NVIDIA's display controllers, with the kernel driver that has them, or null."""
+    cards = []
+    folder = root + "/sys/bus/pci/devices"
+    for bus in sorted(listed(folder)):
+        at = "%s/%s/" % (folder, bus)
+        vendor, kind = (read(at + "vendor") or "").strip(), (read(at + "class") or "").strip()
+        if vendor == "0x%04x" % NVIDIA and kind.startswith("0x03"):
+            link = at + "driver"
+            driver = os.path.basename(os.readlink(link)) if os.path.islink(link) else None
+            cards.append({"pci": _pci(bus), "device": (read(at + "device") or "").strip(), "driver": driver})
+    return cards
 
 
 def driver_version(root):
@@ -1862,8 +1884,14 @@ def disk(name, path):
     fact["type"] = kind_of_place(path, known)
     yield fact  # all that a dead file server leaves
     place = path
-    while not os.path.isdir(place) and place != os.path.dirname(place):
-        place = os.path.dirname(place)
+    while place != os.path.dirname(place):
+        try:
+            os.stat(place)
+            break
+        except OSError as error:  # any other errno, such as that of a dead server, is what there is to tell
+            if error.errno not in (errno.ENOENT, errno.ENOTDIR):
+                break
+            place = os.path.dirname(place)
     fact["type"] = kind_of_place(os.path.realpath(place), known)
     try:
         _measure_space(place, fact)
@@ -2007,8 +2035,8 @@ def user_namespaces():
 
 
 def slurm():
-    """found, version, code and error (of `sbatch --version`), job {id, nodes, gpus, cpus, memory_mb,
-    partition} of the job this runs in, as Slurm wrote them, else {}."""
+    """found, version, code and error (of `sbatch --version`, outside jobs then of `sinfo`), job {id, nodes,
+    gpus, cpus, memory_mb, partition} of the job this runs in, as Slurm wrote them, else {}."""
     path = which("sbatch")
     get = os.environ.get
     job = {}

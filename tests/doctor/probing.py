@@ -20,7 +20,7 @@ KEYS = {
     "image": "",
     "system": "kernel machine distribution distribution_id libc uid groups boot_s",
     "python": "version executable packages",
-    "driver": "version text modules gpus nodes xids smi",
+    "driver": "version text modules pci gpus nodes xids smi",
     "vulkan": "loader named_by icds icds_elsewhere layers instance said devices",
     "egl": "vendors",
     "cpu": "count affinity quota model numa",

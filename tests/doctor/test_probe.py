@@ -489,6 +489,30 @@ def test_a_disk_is_measured_and_left_clean(tmp_path: Path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_folder_that_cannot_be_looked_at_is_not_taken_for_one_that_is_not_there(tmp_path: Path):
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    *_, fact = probe.disk("run folder", str(tmp_path / "loop" / "runs"))
+    assert (fact["error"], fact["writable"]) == ("Too many levels of symbolic links", False)
+
+
+def test_cards_without_a_driver_are_seen_on_the_bus(tmp_path: Path):
+    for bus, vendor, kind in (
+        ("0000:00:02.0", "0x8086", "0x030000"),
+        ("0000:17:00.0", "0x10de", "0x030200"),
+        ("0000:17:00.1", "0x10de", "0x040300"),
+        ("0000:65:00.0", "0x10de", "0x030000"),
+    ):
+        folder = tmp_path / "sys/bus/pci/devices" / bus
+        folder.mkdir(parents=True)
+        for name, text in (("vendor", vendor), ("class", kind), ("device", "0x2330")):
+            (folder / name).write_text(f"{text}\n")
+    (folder / "driver").symlink_to("../../../drivers/nouveau")
+    assert probe.cards_on_bus(str(tmp_path)) == [
+        {"pci": "0000:17:00.0", "device": "0x2330", "driver": None},
+        {"pci": "0000:65:00.0", "device": "0x2330", "driver": "nouveau"},
+    ]
+
+
 def test_a_place_that_takes_no_file_says_why():
     *_, fact = probe.disk("home", "/proc/1")
     assert (fact["type"], fact["writable"], fact["write_mb_s"]) == ("proc", False, None)
@@ -566,6 +590,22 @@ def test_apptainer_and_slurm_say_their_versions_and_failures(tmp_path: Path, mon
     assert sheet["slurm"]["error"] == "no slurmctld"
     assert (sheet["slurm"]["version"], sheet["slurm"]["code"]) == (None, 1)
     assert sheet["slurm"]["job"]["cpus"] == "8"
+
+
+def test_a_controller_that_is_down_is_told_outside_of_jobs(tmp_path: Path, monkeypatch):
+    for name, text in (
+        ("sbatch", "echo slurm-wlm 22.05.8"),
+        ("sinfo", "echo 'Unable to contact' >&2; exit 1"),
+    ):
+        (tmp_path / name).write_text(f"#!/bin/sh\n{text}\n")
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("SLURM_JOB_ID", raising=False)
+    slurm = probe.collect(only=("slurm",), timeout_s=20.0)["slurm"]
+    assert (slurm["version"], slurm["code"], slurm["error"]) == ("22.05.8", 1, "Unable to contact")
+    monkeypatch.setenv("SLURM_JOB_ID", "12")
+    slurm = probe.collect(only=("slurm",), timeout_s=20.0)["slurm"]
+    assert (slurm["version"], slurm["code"], slurm["error"]) == ("22.05.8", 0, "")
 
 
 def test_a_program_that_hangs_is_a_fact(tmp_path: Path, monkeypatch):

@@ -34,13 +34,16 @@ def _sheet(facts: Facts) -> Iterator[Finding]:
         seen = "the fact sheet is empty: no probe came back"
     else:
         seen = f"the fact sheet is of version {version}, version {PROBE} is understood"
+    silent_node = facts.get("missing") and facts.get("role") == "compute" and facts.get("side") == "host"
     yield Finding(
         "probe.sheet",
         "unknown",
         seen,
         "nothing can be said about this place; it is not healthy by having no findings",
-        "run the probe of this checkout there and look at what it prints",
-        "python3 stair/doctor/probe.py",
+        "see what Slurm says of the node"
+        if silent_node
+        else "run the probe of this checkout there and look at what it prints",
+        "sinfo --list-reasons --long" if silent_node else "python3 stair/doctor/probe.py",
     )
 
 
@@ -105,7 +108,12 @@ def _dots(version: tuple[int, ...]) -> str:
 
 
 CHECKS = (
-    Check("probe.sheet", "the fact sheet is there and of a version that is understood", _sheet),
+    Check(
+        "probe.sheet",
+        "the fact sheet is there and of a version that is understood",
+        _sheet,
+        because=("apptainer.", "image."),
+    ),
     *(
         Check(f"{name}.no-answer", f"the facts about '{name}' could be found out", _no_answer(name))
         for name in SECTIONS
