@@ -202,6 +202,7 @@ def test_a_silent_srun_is_ended_and_its_job_cancelled(stand_in, tmp_path: Path):
     assert (tmp_path / "cancelled").read_text().startswith("--name=stair-doctor-")
 
 
+@pytest.mark.usefixtures("heard_interrupts")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_ends_srun_and_cancels_the_job(stand_in, tmp_path: Path, number: signal.Signals):
     environment = {**os.environ, **stand_in(f"open({str(tmp_path)!r} + '/up', 'w').close(); time.sleep(600)")}

@@ -24,6 +24,7 @@ PYTHONS = ("3.6", "3.7", "3.8", "3.12")
 # The whole sheet
 
 
+@pytest.mark.optional  # which interpreters there are is the machine's affair
 @pytest.mark.parametrize("version", PYTHONS)
 def test_an_interpreter_of_any_age_gives_the_whole_sheet(version: str, tmp_path: Path):
     found = sorted(VERSIONS.glob(version + ".*/bin/python"))

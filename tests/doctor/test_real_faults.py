@@ -28,8 +28,9 @@ def ids(folder: Path, sections: str, script: str = ":", prefix: str = "") -> set
     """What is found where a shell script has changed the machine for the probe after it."""
     words = f"exec {prefix} {sys.executable} {probe.__file__} {folder} --timeout 20 --only {sections}"
     argv = ["unshare", "--mount", "--propagation", "private", "bash", "-ec", f"{script}\n{words}"]
-    said = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=True).stdout
-    sheet = json.loads(said)
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    sheet = json.loads(done.stdout)
     found = diagnose([Visit("n1", "compute", sheet)])
     return {
         finding.id
@@ -60,6 +61,7 @@ def test_limits_are_found_and_raising_them_cures_it(tmp_path: Path):
     )
 
 
+@pytest.mark.optional
 def test_one_core_is_found(tmp_path: Path):
     if len(os.sched_getaffinity(0)) < 2:
         pytest.skip("one core here")
@@ -77,6 +79,7 @@ def cgroup(request: pytest.FixtureRequest) -> Iterator[Path]:
     folder.rmdir()
 
 
+@pytest.mark.optional  # which cgroups there are is the machine's affair
 @pytest.mark.parametrize("cgroup", ["memory"], indirect=True)
 def test_a_memory_limit_and_files_in_shared_memory_that_eat_it_are_found(tmp_path: Path, cgroup: Path):
     enter = f"echo 500M > {cgroup}/memory.limit_in_bytes; echo $$ > {cgroup}/cgroup.procs"
@@ -85,6 +88,7 @@ def test_a_memory_limit_and_files_in_shared_memory_that_eat_it_are_found(tmp_pat
     assert ids(tmp_path, "memory,shm", eaten) >= {"shm.eats-memory", "memory.low"}
 
 
+@pytest.mark.optional  # which cgroups there are is the machine's affair
 @pytest.mark.parametrize("cgroup", ["cpu"], indirect=True)
 def test_a_quota_of_cores_is_found_and_fewer_threads_cure_it(tmp_path: Path, cgroup: Path):
     enter = f"echo 50000 > {cgroup}/cpu.cfs_quota_us; echo $$ > {cgroup}/cgroup.procs"

@@ -158,6 +158,7 @@ def test_in_an_allocation_its_nodes_are_looked_at(slurm: LiveSlurm, tmp_path: Pa
     assert all(visit["host"]["slurm"]["job"]["id"] for visit in found["visits"][1:])
 
 
+@pytest.mark.usefixtures("heard_interrupts")
 @pytest.mark.parametrize("hangs", [True, False], ids=["while a node hangs", "while it waits in the queue"])
 def test_ctrl_c_leaves_no_job(slurm: LiveSlurm, tmp_path: Path, hangs: bool):
     words = [DOCTOR, "--run-folder", str(tmp_path), "--nodelist=n[1-2]"]

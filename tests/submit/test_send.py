@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -21,14 +20,6 @@ from stair.submit.manifest import write_manifest
 from stair.submit.send import Tail, follow, send
 from stair.submit.worker import only_worker
 from tests.submit.scripted import TRAINER, a_plan, a_step, wait_for_line
-
-
-@pytest.fixture
-def heard_interrupts() -> Iterator[None]:
-    """Ctrl-C works, also where the tests run in the background: a shell has it ignored there."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
 
 
 def test_a_sent_plan_leaves_plan_settings_manifest_and_logs(tmp_path: Path, capsys):

@@ -60,6 +60,7 @@ def test_a_program_that_is_not_there_is_said_by_name():
         run(["no-such-program"], os.environ, 1.0)
 
 
+@pytest.mark.usefixtures("heard_interrupts")
 def test_what_runs_at_once_keeps_its_order_and_an_interrupt_ends_it_all():
     assert at_once([lambda n=n: n for n in range(5)], 2) == [0, 1, 2, 3, 4]
     started = time.monotonic()
