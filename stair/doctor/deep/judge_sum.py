@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from stair.doctor.deep.links import expected_gb_s
+from stair.doctor.deep.links import PORTS, expected_gb_s
 from stair.doctor.deep.measured import unmeasured
-from stair.doctor.deep.peer import PORTS
 from stair.doctor.finding import Facts, Finding
 from stair.doctor.sheet import section
 

@@ -7,6 +7,9 @@ import re
 from stair.doctor.finding import Facts
 from stair.doctor.sheet import rows
 
+PORTS = range(15_000, 31_000)
+"""As for the rendezvous of a training: below what Linux gives to clients, above the well-known."""
+
 FRACTION = 0.3
 """nccl reaches 70-90 % of one InfiniBand port with GPUDirect, half of it through the host's memory."""
 GLOO_FRACTION = 0.1

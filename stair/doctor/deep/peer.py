@@ -24,10 +24,9 @@ from stair.console import show
 from stair.doctor.deep import summing
 from stair.doctor.deep.child import Ended, run
 from stair.doctor.deep.inside import Place
+from stair.doctor.deep.links import PORTS
 from stair.errors import StairError
 
-PORTS = range(15_000, 31_000)
-"""As for the rendezvous of a training: below what Linux gives to clients, above the well-known."""
 BESIDE = 11
 """The ports of jobs are 16 apart, so that this one belongs to none of their trainings."""
 SIOCGIFADDR = 0x8915
