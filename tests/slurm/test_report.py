@@ -65,6 +65,7 @@ def test_a_run_is_followed_from_the_queue_to_its_end(cluster: LiveSlurm, run: Ru
     after = ("--array=0-5%2", f"--dependency=afterok:{job}")
     send(cluster, run, "eval", "true", *after, members=tuple(range(6)), after=(job,))
     cluster.wait_for_state(job, "RUNNING")
+    eventually(lambda: states(run)[1] == "waiting")  # Slurm says why a job waits when it has looked at it
     status = look(run.path)
     assert status.steps[0].words.startswith("starting on n")
     assert (status.steps[1].state, status.steps[1].words) == (
