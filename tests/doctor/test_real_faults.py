@@ -94,6 +94,9 @@ def test_a_quota_of_cores_is_found_and_fewer_threads_cure_it(tmp_path: Path, cgr
     enter = f"echo 50000 > {cgroup}/cpu.cfs_quota_us; echo $$ > {cgroup}/cgroup.procs"
     if len(os.sched_getaffinity(0)) < 2:
         pytest.skip("one core here")
+    entered = subprocess.run(["bash", "-ec", enter], capture_output=True, text=True, timeout=60)
+    if entered.returncode:  # seen now and then where much else runs: EINVAL
+        pytest.skip(f"the kernel takes no process into a cgroup of its own: {entered.stderr}")
     assert ids(tmp_path, "cpu,variables", enter) == {"cpu.quota"}
     one = f"{enter}; echo 100000 > {cgroup}/cpu.cfs_quota_us; export OMP_NUM_THREADS=1"
     assert ids(tmp_path, "cpu,variables", one) == set()
