@@ -39,7 +39,7 @@ from stair.doctor.findings import (
 )
 from stair.doctor.findings.system import PROBE
 from stair.doctor.sheet import asked
-from stair.errors import unknown
+from stair.errors import UsageError, unknown
 
 if TYPE_CHECKING:
     from stair.doctor.visit import Visit
@@ -80,33 +80,39 @@ ALL: tuple[Check | Comparison, ...] = tuple(
 def diagnose(visits: Sequence[Visit], only: Sequence[str] = ()) -> tuple[Finding, ...]:
     """All findings about the visits in the order of cause, each with its place.
 
-    `only` names checks by id, or whole rooms (`vulkan`). Raises UsageError for an id that nobody knows.
+    `only` chooses among them as `chosen_ids` does. Raises UsageError for an id that nobody knows.
     """
+    ids = chosen_ids(only)
     found = [
         (wall, replace(finding, place=place, level=_weighed(finding, facts[-1])))
-        for check in _chosen(only)
+        for check in ALL
+        if not ids or check.id in ids
         for wall, place, facts in _put_to(check, visits)
         for finding in check.judge(*facts)
     ]
     return tuple(finding for _, finding in sorted(found, key=lambda each: each[0]))
 
 
+def known_ids() -> tuple[str, ...]:
+    """Of every check, in the order of cause."""
+    return tuple(dict.fromkeys(check.id for check in ALL))
+
+
+def chosen_ids(words: Sequence[str]) -> tuple[str, ...]:
+    """The checks that are meant by ids or by whole rooms (`vulkan`); none for no words. Raises UsageError."""
+    chosen: list[str] = []
+    for word in words:
+        found = [id for id in known_ids() if id == word or id.startswith(f"{word.rstrip('.')}.")]
+        if not found:
+            error = unknown("check", word, known_ids())
+            raise error if error.hint.startswith("did") else UsageError(error.what, hint="--list-checks")
+        chosen += found
+    return tuple(dict.fromkeys(chosen))
+
+
 def because() -> Mapping[str, tuple[str, ...]]:
     """What explains each finding where it was found too, by id: for `fold`."""
     return {check.id: check.because for check in ALL}
-
-
-def _chosen(only: Sequence[str]) -> Iterator[Check | Comparison]:
-    for name in only:
-        if not any(_is(check, name) for check in ALL):
-            raise unknown("check", name, [check.id for check in ALL])
-    for check in ALL:
-        if not only or any(_is(check, name) for name in only):
-            yield check
-
-
-def _is(check: Check | Comparison, name: str) -> bool:
-    return check.id == name or check.id.startswith(f"{name.rstrip('.')}.")
 
 
 def _weighed(finding: Finding, facts: Facts) -> Level:

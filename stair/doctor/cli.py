@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stair.console import paint, run_command, say, show, width
-from stair.errors import UsageError, unknown
+from stair.errors import UsageError
 
 if TYPE_CHECKING:
     from stair.doctor.finding import Diagnosis
@@ -30,8 +30,9 @@ def main(words: Sequence[str]) -> int:
     _check(asked)
     if asked.list_checks:
         return _list_checks(asked.json)
-    ids = chosen_ids(asked.only)
-    from stair.doctor.checks import because, diagnose
+    from stair.doctor.checks import because, chosen_ids, diagnose, known_ids
+
+    ids = chosen_ids(asked.only)  # a misspelt one is told before anything is looked at
     from stair.doctor.finding import exit_code, fold
 
     visits = _visits(asked)
@@ -52,26 +53,6 @@ def main(words: Sequence[str]) -> int:
         for text, colour in as_lines(diagnoses, visits, checks, width()):
             show(paint(text, colour))
     return code
-
-
-def known_ids() -> list[str]:
-    """Of every check, in the order of cause."""
-    from stair.doctor.checks import ALL
-
-    return list(dict.fromkeys(check.id for check in ALL))
-
-
-def chosen_ids(asked: Sequence[str]) -> tuple[str, ...]:
-    """The checks that are meant by ids or by their beginnings; none for no words. Raises UsageError."""
-    known = known_ids() if asked else []
-    chosen = []
-    for word in asked:
-        found = [id for id in known if id == word or id.startswith(f"{word.rstrip('.')}.")]
-        if not found:
-            error = unknown("check", word, known)
-            raise error if error.hint.startswith("did") else UsageError(error.what, hint="--list-checks")
-        chosen += found
-    return tuple(dict.fromkeys(chosen))
 
 
 def _visits(asked: argparse.Namespace) -> tuple[Visit, ...]:

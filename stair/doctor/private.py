@@ -48,7 +48,7 @@ SYSTEM = (
 """Folders that are nobody's; of any other path only the last name is told."""
 PUBLIC = (
     *("nvidia.com", "github.com", "apptainer.org", "pytorch.org", "khronos.org", "lunarg.com"),
-    *("schedmd.com", "debian.org"),
+    "schedmd.com",
 )
 """Whose documentation a cure may name."""
 ENDS = (

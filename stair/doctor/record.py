@@ -34,10 +34,10 @@ def judge(visit: Visit) -> tuple[Finding, ...]:
 
 def as_tree(visit: Visit, findings: tuple[Finding, ...]) -> dict[str, Any]:
     """Plain values for a file."""
-    from stair.doctor.visit import to_json
+    from stair.doctor.visit import SCHEMA, to_json
 
     return {
-        "stair_doctor": 1,
+        "stair_doctor": SCHEMA,
         "visits": [to_json(visit)],
         "findings": [asdict(finding) for finding in findings],
     }

@@ -9,13 +9,7 @@ from pathlib import Path
 import pytest
 
 from containers.watched import Stalled, run_watched, twice
-
-
-def is_running(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
+from tests.processes import is_running
 
 
 def test_every_line_is_heard_and_logged_after_what_stood_there(tmp_path: Path):

@@ -14,8 +14,8 @@ import pytest
 
 from stair import console
 from stair.doctor.capture import plain, write_capture
-from stair.doctor.checks import ALL
-from stair.doctor.cli import chosen_ids, main
+from stair.doctor.checks import ALL, chosen_ids
+from stair.doctor.cli import main
 from stair.doctor.visit import Visit
 from tests.doctor import sheets
 

@@ -561,6 +561,11 @@ def test_packages_are_known_without_importing_them(tmp_path: Path, monkeypatch):
     assert told["sapien"] is None
 
 
+def program(folder: Path, name: str, script: str) -> None:
+    (folder / name).write_text(f"#!/bin/sh\n{script}\n")
+    (folder / name).chmod(0o755)
+
+
 def test_apptainer_and_slurm_say_their_versions_and_failures(tmp_path: Path, monkeypatch):
     programs = tmp_path / "usr" / "bin"
     starter = tmp_path / "usr" / "libexec" / "apptainer" / "bin"
@@ -568,12 +573,8 @@ def test_apptainer_and_slurm_say_their_versions_and_failures(tmp_path: Path, mon
     for folder in (programs, starter, names):
         folder.mkdir(parents=True)
     (names / "nvliblist.conf").write_text("# put libraries here\nlibcuda.so\n\nlibGLX_nvidia.so # GLX\n")
-    for name, text in (
-        ("apptainer", "echo apptainer version 1.4.5"),
-        ("sbatch", "echo 'no slurmctld' >&2; exit 1"),
-    ):
-        (programs / name).write_text(f"#!/bin/sh\n{text}\n")
-        (programs / name).chmod(0o755)
+    program(programs, "apptainer", "echo apptainer version 1.4.5")
+    program(programs, "sbatch", "echo 'no slurmctld' >&2; exit 1")
     monkeypatch.setenv("PATH", str(programs))
     monkeypatch.delenv("APPTAINER", raising=False)
     monkeypatch.setenv("SLURM_JOB_ID", "12")
@@ -594,12 +595,8 @@ def test_apptainer_and_slurm_say_their_versions_and_failures(tmp_path: Path, mon
 
 
 def test_a_controller_that_is_down_is_told_outside_of_jobs(tmp_path: Path, monkeypatch):
-    for name, text in (
-        ("sbatch", "echo slurm-wlm 22.05.8"),
-        ("sinfo", "echo 'Unable to contact' >&2; exit 1"),
-    ):
-        (tmp_path / name).write_text(f"#!/bin/sh\n{text}\n")
-        (tmp_path / name).chmod(0o755)
+    program(tmp_path, "sbatch", "echo slurm-wlm 22.05.8")
+    program(tmp_path, "sinfo", "echo 'Unable to contact' >&2; exit 1")
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.delenv("SLURM_JOB_ID", raising=False)
     slurm = probe.collect(only=("slurm",), timeout_s=20.0)["slurm"]
@@ -610,8 +607,7 @@ def test_a_controller_that_is_down_is_told_outside_of_jobs(tmp_path: Path, monke
 
 
 def test_a_program_that_hangs_is_a_fact(tmp_path: Path, monkeypatch):
-    (tmp_path / "sbatch").write_text("#!/bin/sh\nexec /bin/sleep 600\n")
-    (tmp_path / "sbatch").chmod(0o755)
+    program(tmp_path, "sbatch", "exec /bin/sleep 600")
     monkeypatch.setenv("PATH", str(tmp_path))
     slurm = probe.collect(only=("slurm",), timeout_s=0.5)["slurm"]
     assert (slurm["found"], slurm["error"], slurm["version"]) == (True, "timeout", None)

@@ -19,6 +19,7 @@ from stair.rundir import RunDir
 from tests.evaluate.test_episodes import record
 from tests.fakes.scripted_server import ScriptedPolicy
 from tests.fakes.serving import serving, start_process
+from tests.processes import is_running
 
 
 @pytest.fixture(scope="module")
@@ -278,13 +279,6 @@ def test_a_killed_server_is_two_lines_and_repeating_plays_exactly_the_rest(tmp_p
 
 def children_of(process):
     return Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-
-
-def is_running(number):
-    try:
-        return Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return False
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="needs Linux")

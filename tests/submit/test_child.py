@@ -11,6 +11,7 @@ import pytest
 
 from stair.errors import StairError
 from stair.submit.child import Child, read_last_words
+from tests.processes import is_running
 
 STUBBORN = """
 import signal, subprocess, sys, time
@@ -30,13 +31,6 @@ def wait_for(condition, seconds: float = 60.0):
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.02)
-
-
-def is_running(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
 
 
 def test_a_child_that_ignores_the_order_is_killed_with_its_own_children(tmp_path: Path):

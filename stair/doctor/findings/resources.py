@@ -144,8 +144,8 @@ def _shm_over_limit(facts: Facts) -> Iterator[Finding]:
 
 
 def _nofile(facts: Facts) -> Iterator[Finding]:
-    soft, hard = _limit(facts, "nofile")
-    if shared(facts) or soft is None or soft < 0 or soft >= FILES_FEW:
+    soft, (_, hard) = _below(facts, "nofile", FILES_FEW), _limit(facts, "nofile")
+    if soft is None:
         return
     yield Finding(
         "limits.nofile",
@@ -159,9 +159,9 @@ def _nofile(facts: Facts) -> Iterator[Finding]:
 
 
 def _nproc(facts: Facts) -> Iterator[Finding]:
-    soft, _ = _limit(facts, "nproc")
+    soft = _below(facts, "nproc", PROCESSES_FEW)
     root = section(facts, "system").get("uid") == 0  # the kernel does not hold root to it
-    if shared(facts) or soft is None or soft < 0 or soft >= PROCESSES_FEW or root:
+    if soft is None or root:
         return
     yield Finding(
         "limits.nproc",
@@ -175,8 +175,8 @@ def _nproc(facts: Facts) -> Iterator[Finding]:
 
 
 def _stack(facts: Facts) -> Iterator[Finding]:
-    soft, _ = _limit(facts, "stack")
-    if shared(facts) or soft is None or soft < 0 or soft >= STACK_SMALL:
+    soft = _below(facts, "stack", STACK_SMALL)
+    if soft is None:
         return
     yield Finding(
         "limits.stack",
@@ -189,10 +189,9 @@ def _stack(facts: Facts) -> Iterator[Finding]:
 
 
 def _addresses(facts: Facts) -> Iterator[Finding]:
-    soft, _ = _limit(facts, "as")
     gpu = bool(rows(facts, "driver", "gpus"))
-    needed = ADDRESSES_GPU if gpu else ADDRESSES_CPU
-    if shared(facts) or soft is None or soft < 0 or soft >= needed:
+    soft = _below(facts, "as", ADDRESSES_GPU if gpu else ADDRESSES_CPU)
+    if soft is None:
         return
     yield Finding(
         "limits.as",
@@ -206,10 +205,8 @@ def _addresses(facts: Facts) -> Iterator[Finding]:
 
 
 def _memlock(facts: Facts) -> Iterator[Finding]:
-    soft, _ = _limit(facts, "memlock")
-    if shared(facts) or soft is None or soft < 0 or soft >= PINNED_SMALL:
-        return
-    if not rows(facts, "network", "infiniband"):
+    soft = _below(facts, "memlock", PINNED_SMALL)
+    if soft is None or not rows(facts, "network", "infiniband"):
         return
     yield Finding(
         "limits.memlock",
@@ -221,6 +218,13 @@ def _memlock(facts: Facts) -> Iterator[Finding]:
         "PropagateResourceLimitsExcept=MEMLOCK)",
         "ulimit -l unlimited",
     )
+
+
+def _below(facts: Facts, name: str, needed: int) -> int | None:
+    """The soft limit where it is lower than needed; None where it is not, and in a container whose host tells
+    of it."""
+    soft, _ = _limit(facts, name)
+    return None if shared(facts) or soft is None or soft < 0 or soft >= needed else soft
 
 
 def _limit(facts: Facts, name: str) -> tuple[int | None, int | None]:
