@@ -113,10 +113,11 @@ def _to_slurm(plan: Plan) -> int:
 
 
 def _here(plan: Plan, *, detach: bool) -> int:
-    from stair.submit.send import follow, send
+    from stair.submit.send import Tail, follow, send
 
     gc.enable()  # from here on it may take hours
     run = plan.run
+    tail = Tail(plan)
     job = send(plan)
     if detach:
         say(
@@ -124,7 +125,7 @@ def _here(plan: Plan, *, detach: bool) -> int:
         )
         return FINE
     say(f"job {job.job_id} works in {run}; Ctrl-C stops it in order")
-    outcome = follow(plan, job)
+    outcome = follow(tail, job)
     if outcome.state == "done":
         show(f"done: {run}")
         return FINE

@@ -60,10 +60,8 @@ def send(plan: Plan) -> Any:
     return job
 
 
-def follow(plan: Plan, job: Any) -> Outcome:
+def follow(tail: Tail, job: Any) -> Outcome:
     """Shows what the job says until it ends; Ctrl-C stops it, a second one at once."""
-    run = RunDir(Path(plan.run))
-    tail = Tail(plan, run)
     asked = 0
     with _terminated_like_interrupted():
         while True:
@@ -77,7 +75,7 @@ def follow(plan: Plan, job: Any) -> Outcome:
                 say("stopping: the step is told to save itself" if asked == 1 else "ending it at once")
                 _tell_to_stop(job)
     tail.show()
-    return read_outcome(run, asked_to_stop=asked > 0)
+    return read_outcome(tail.run, asked_to_stop=asked > 0)
 
 
 def read_outcome(run: RunDir, *, asked_to_stop: bool = False) -> Outcome:
@@ -93,10 +91,14 @@ def read_outcome(run: RunDir, *, asked_to_stop: bool = False) -> Outcome:
 
 
 class Tail:
-    """Shows the lines that a run's logs have grown by, marked with the step they come from."""
+    """Shows the lines that a run's logs have grown by since this was made, marked with their step.
 
-    def __init__(self, plan: Plan, run: RunDir) -> None:
-        self.names = {log_file(run, step): step.name for step in plan.steps}
+    Make it before the job is sent: a job whose steps are all done has ended before anybody looks.
+    """
+
+    def __init__(self, plan: Plan) -> None:
+        self.run = RunDir(Path(plan.run))
+        self.names = {log_file(self.run, step): step.name for step in plan.steps}
         self.width = max(len(name) for name in self.names.values())
         self.offsets = {path: path.stat().st_size if path.exists() else 0 for path in self.names}
 

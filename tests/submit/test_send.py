@@ -25,7 +25,7 @@ from tests.submit.scripted import TRAINER, a_plan, a_step, wait_for_line
 def test_a_sent_plan_leaves_plan_settings_manifest_and_logs(tmp_path: Path, capsys):
     run = tmp_path / "run"
     plan = a_plan(run, a_step(run, "one", "print('hello')", steps=3))
-    outcome = follow(plan, send(plan))
+    outcome = follow(Tail(plan), send(plan))
     assert outcome.state == "done"
     assert (run / "plan.json").read_text() == plan.text()
     assert (run / "one" / "settings.yaml").read_text() == "steps: 3\n"
@@ -38,7 +38,7 @@ def test_a_sent_plan_leaves_plan_settings_manifest_and_logs(tmp_path: Path, caps
 def test_no_object_of_ours_is_in_the_pickle(tmp_path: Path):
     run = tmp_path / "run"
     plan = a_plan(run, a_step(run, "one", "print('hello')"))
-    follow(plan, send(plan))
+    follow(Tail(plan), send(plan))
     (pickled,) = (run / "logs" / "submitit").glob("*_submitted.pkl")
     content = pickled.read_bytes()
     assert b"run_plan" in content
@@ -71,7 +71,7 @@ def test_a_run_folder_under_a_file_is_an_expected_failure(tmp_path: Path):
 def test_an_interrupt_stops_the_job_in_order_and_repeating_goes_on(tmp_path: Path):
     run = tmp_path / "run"
     plan = a_plan(run, a_step(run, "one", TRAINER))
-    job = send(plan)
+    tail, job = Tail(plan), send(plan)
     log = run / "logs" / "one.log"
 
     def interrupt() -> None:
@@ -79,9 +79,9 @@ def test_an_interrupt_stops_the_job_in_order_and_repeating_goes_on(tmp_path: Pat
         os.kill(os.getpid(), signal.SIGINT)
 
     threading.Thread(target=interrupt).start()
-    assert follow(plan, job).state == "stopped"
+    assert follow(tail, job).state == "stopped"
     saved = int((run / "one" / "state").read_text())
-    assert follow(plan, send(plan)).state == "done"
+    assert follow(Tail(plan), send(plan)).state == "done"
     assert f"trained from {saved}" in log.read_text()
     assert len(json.loads((run / "manifest.json").read_text())["submit"]["attempts"]) == 2
 
@@ -96,9 +96,9 @@ def test_a_terminal_interrupt_reaches_only_the_one_who_waits(tmp_path: Path):
 import sys
 from pathlib import Path
 from stair.submit.plan import read_plan
-from stair.submit.send import follow, send
+from stair.submit.send import Tail, follow, send
 plan = read_plan(Path(sys.argv[1]))
-print(follow(plan, send(plan)).state)
+print(follow(Tail(plan), send(plan)).state)
 """
     words = [sys.executable, "-c", code, str(tmp_path / "plan.json")]
     process = subprocess.Popen(
@@ -123,14 +123,14 @@ def test_an_interrupt_while_the_job_is_being_sent_stops_it_too(tmp_path: Path, m
         write_manifest(*facts)  # type: ignore[arg-type]
 
     monkeypatch.setattr(send_module, "write_manifest", write_interrupted)
-    assert follow(plan, send(plan)).state == "stopped"
+    assert follow(Tail(plan), send(plan)).state == "stopped"
     assert len(json.loads((run / "manifest.json").read_text())["submit"]["attempts"]) == 1
 
 
 def test_a_worker_that_is_killed_is_reported_and_nothing_counts_as_done(tmp_path: Path):
     run = tmp_path / "run"
     plan = a_plan(run, a_step(run, "one", "import os; os.kill(os.getppid(), 9)"))
-    outcome = follow(plan, send(plan))
+    outcome = follow(Tail(plan), send(plan))
     assert outcome.state == "failed"
     assert "without a word" in outcome.what
     assert not (run / "one" / "done.json").exists()
@@ -142,7 +142,7 @@ def test_the_tail_shows_whole_lines_once(tmp_path: Path, capsys):
     run.logs.mkdir()
     log = run.logs / "one.log"
     log.write_text("of an earlier attempt\n")
-    tail = Tail(plan, run)
+    tail = Tail(plan)
     shown = []
     for text in ("a\nb", "c\n", ""):
         with log.open("a") as file:
@@ -150,6 +150,16 @@ def test_the_tail_shows_whole_lines_once(tmp_path: Path, capsys):
         tail.show()
         shown.append(capsys.readouterr().err)
     assert shown == ["one │ a\n", "one │ bc\n", ""]
+
+
+def test_a_job_that_ends_before_anybody_looks_is_shown_whole(tmp_path: Path, capsys):
+    plan = a_plan(tmp_path, a_step(tmp_path, "one", "print('hello')"))
+    assert follow(Tail(plan), send(plan)).state == "done"
+    capsys.readouterr()
+    tail, job = Tail(plan), send(plan)
+    job.wait()
+    assert follow(tail, job).state == "done"
+    assert "one │ ── finished earlier, skipped\n" in capsys.readouterr().err
 
 
 def test_the_manifest_tells_changed_code_from_committed_code(tmp_path: Path):
