@@ -17,6 +17,7 @@ from typing import TextIO
 
 from stair.console import say
 from stair.errors import StairError
+from stair.interrupts import held_interrupts
 
 SILENT_S = 300.0
 """How long a program may say nothing."""
@@ -49,17 +50,18 @@ def run_watched(
         children: list[subprocess.Popen[bytes]] = []
         try:
             for number, words in enumerate(programs, 1):
-                children.append(
-                    subprocess.Popen(
-                        words,
-                        env=dict(environment),
-                        cwd=cwd,
-                        stdin=children[-1].stdout if children else subprocess.DEVNULL,
-                        stdout=said if number == len(programs) else subprocess.PIPE,
-                        stderr=said,
-                        start_new_session=True,
+                with held_interrupts():
+                    children.append(
+                        subprocess.Popen(
+                            words,
+                            env=dict(environment),
+                            cwd=cwd,
+                            stdin=children[-1].stdout if children else subprocess.DEVNULL,
+                            stdout=said if number == len(programs) else subprocess.PIPE,
+                            stderr=said,
+                            start_new_session=True,
+                        )
                     )
-                )
             for child in children:
                 if child.stdout:
                     child.stdout.close()  # its reader's alone: should that end early, the writer must notice

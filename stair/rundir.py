@@ -150,7 +150,8 @@ def write_whole(path: Path, content: str | bytes) -> None:
     Raises StairError on a full disk or a missing right; the old file, if any, is then untouched.
     """
     data = content.encode() if isinstance(content, str) else content
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    # Its own also among threads, and among nodes, where processes may have the same number.
+    temporary = path.with_name(f".{path.name}.{os.getpid()}-{os.urandom(4).hex()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with temporary.open("wb") as file:
@@ -175,7 +176,7 @@ def append_line(path: Path, value: Any) -> None:
     line = json.dumps(value, ensure_ascii=False) + "\n"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("a") as file:
+        with path.open("a", encoding="utf-8") as file:
             file.write(line)
     except OSError as error:
         raise StairError(
@@ -187,8 +188,8 @@ def read_lines(path: Path) -> Iterator[dict[str, Any]]:
     """Yields the JSON lines of a file; a last line cut off in mid-write is skipped."""
     if not path.exists():
         return
-    with path.open() as file:
+    with path.open("rb") as file:  # what is cut off may end within a letter
         for line in file:
-            if not line.endswith("\n"):
+            if not line.endswith(b"\n"):
                 return
             yield json.loads(line)

@@ -9,9 +9,12 @@ import os
 import signal
 from collections.abc import Iterator
 
+import hypothesis
 import pytest
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+hypothesis.settings.register_profile("untimed", deadline=None)  # any process may stand still for a while
+hypothesis.settings.load_profile("untimed")
 REQUIRED = os.environ.get("STAIR_REQUIRE") == "all"
 
 

@@ -19,7 +19,7 @@ FLOORS = {
     4: ("serve", "train", "evaluate", "collect"),
     3: ("models", "sim", "doctor"),
     2: ("data", "policy", "rundir", "origin", "cluster"),
-    1: ("errors", "console", "settings", "frozen", "parent"),
+    1: ("errors", "console", "settings", "frozen", "parent", "interrupts"),
 }
 FLOOR = {room: floor for floor, rooms in FLOORS.items() for room in rooms}
 
@@ -53,7 +53,7 @@ def room_of(name: str) -> str | None:
 def loaded_after(code: str) -> set[str]:
     """The modules in a fresh Python that ran `code`."""
     report = "\nimport sys\nprint('\\n' + ' '.join(sys.modules))"
-    done = subprocess.run([sys.executable, "-c", code + report], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", code + report], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return set(done.stdout.splitlines()[-1].split())
 

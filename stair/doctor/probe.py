@@ -361,6 +361,10 @@ def _version_said(answer):
 # Children -------------------------------------------------------------------------------------------------
 
 
+REAP_S = 1.0
+"""How long those that were killed may take to end before they are left behind."""
+
+
 class Job:
     """A question for a child: `run(*given)`, or the program `words`.
 
@@ -408,6 +412,7 @@ class _Child:
         except OSError:
             _close(self.answers, into)
             raise
+        asker = os.getpid()
         try:
             self.pid = os.fork()
         except OSError:
@@ -415,7 +420,7 @@ class _Child:
             raise
         if self.pid == 0:
             try:
-                _be_child(job, into, loud)
+                _be_child(job, into, loud, asker)
             finally:
                 os._exit(70)
         _close(into, loud)
@@ -445,10 +450,11 @@ class _Child:
         return data == b""
 
     def moves(self, now, patience_s):
-        """Whether its process computed or fetched pages within the last `patience_s` before `now`."""
+        """Whether its process computed, fetched pages or waited for a processor within the last `patience_s`
+        before `now`."""
         words = (read("/proc/%d/stat" % self.pid) or "").rpartition(")")[2].split()
         counters = words[7:13]  # page faults, time
-        if counters != self.counters:
+        if counters != self.counters or words[:1] == ["R"]:
             self.counters, self.moved_at = counters, now
         return now - self.moved_at < patience_s
 
@@ -560,7 +566,7 @@ def gather(jobs, timeout_s, follow_up=None):
     finally:
         for child in set(running.values()):
             finish(child, in_time=False)
-        patience = time.monotonic() + 1.0
+        patience = time.monotonic() + REAP_S
         for child in killed:
             child.reap(max(0.0, patience - time.monotonic()))
     return answers
@@ -571,10 +577,10 @@ def _close(*files):
         os.close(file)
 
 
-def _be_child(job, into, loud):
+def _be_child(job, into, loud, asker):
     """The child's whole life: its own session, nothing on the parent's streams, the answer into a pipe."""
     os.setsid()
-    _die_with_parent()
+    _die_with(asker)
     quiet = _nowhere()
     os.dup2(quiet, 0)
     os.dup2(loud, 2)
@@ -620,9 +626,11 @@ def _nowhere():
         return os.open("/", os.O_RDONLY)
 
 
-def _die_with_parent():
+def _die_with(parent):
     if HAS_CTYPES:
         ctypes.CDLL(None).prctl(1, ctypes.c_ulong(signal.SIGKILL), 0, 0, 0)  # PR_SET_PDEATHSIG
+    if os.getppid() != parent:  # it died before that
+        os._exit(70)
 
 
 def _no_core_file():
@@ -1911,12 +1919,14 @@ def _measure_space(path, fact):
 
 def _try_to_write(folder, fact, limit):
     """Writes up to `limit` bytes for 50 ms at most into a file that has no name any more, and syncs once."""
-    path = os.path.join(folder, ".stair-probe-%d" % os.getpid())
+    # on a disk that nodes or containers share, another probe may have the same number
+    path = os.path.join(folder, ".stair-probe-%d-%s" % (os.getpid(), os.urandom(6).hex()))
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
         os.unlink(path)
         block = os.urandom(4096) * (min(limit, 1 << 20) // 4096)
-        written, began = 0, time.perf_counter()
+        began = time.perf_counter()
+        written = os.write(fd, block)  # also where this process stood still for as long as that
         while written < limit and time.perf_counter() - began < 0.05:
             written += os.write(fd, block)
         writing = time.perf_counter()

@@ -16,12 +16,12 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from functools import partial
 from typing import IO
 
 from stair.errors import COULD_NOT_CHECK, StairError
 from stair.frozen import frozen
+from stair.interrupts import ends_as_interrupt, held_interrupts
 from stair.parent import die_with_parent
 
 HERE = "@stair-at"
@@ -140,8 +140,38 @@ def _run(
     limit_s: float,
     on_line: Callable[[str], None],
 ) -> Said:
+    arriving: queue.Queue[tuple[str, str | None]] = queue.Queue()
+    heard: dict[str, list[str]] = {"out": [], "err": []}
+    child: subprocess.Popen[str] | None = None
+    open_streams = 2
     try:
-        child = subprocess.Popen(
+        with held_interrupts():
+            child = _start(words, program, environment)
+        for stream, kind in ((child.stdout, "out"), (child.stderr, "err")):
+            threading.Thread(target=_read, args=(stream, kind, arriving), daemon=True).start()
+        deadline = time.monotonic() + limit_s
+        while open_streams and time.monotonic() < deadline:
+            try:
+                kind, line = arriving.get(timeout=0.2)
+            except queue.Empty:
+                continue
+            if line is None:
+                open_streams -= 1
+                continue
+            heard[kind].append(line)
+            on_line(line)
+        in_time = not open_streams
+    finally:
+        if child is not None and open_streams:
+            _end(child, name, environment)
+        elif child is not None:
+            child.wait()
+    return _understood(heard["out"], heard["err"], in_time=in_time)
+
+
+def _start(words: Sequence[str], program: IO[str], environment: Mapping[str, str]) -> subprocess.Popen[str]:
+    try:
+        return subprocess.Popen(
             words,
             stdin=program,
             stdout=subprocess.PIPE,
@@ -157,40 +187,20 @@ def _run(
             "no 'srun' on PATH: this machine has no Slurm commands",
             hint="run it on a login node of the cluster (module load slurm?), or without --nodes",
         ) from None
-    arriving: queue.Queue[tuple[str, str | None]] = queue.Queue()
-    for stream, kind in ((child.stdout, "out"), (child.stderr, "err")):
-        threading.Thread(target=_read, args=(stream, kind, arriving), daemon=True).start()
-    heard: dict[str, list[str]] = {"out": [], "err": []}
-    deadline, open_streams = time.monotonic() + limit_s, 2
-    try:
-        while open_streams and time.monotonic() < deadline:
-            try:
-                kind, line = arriving.get(timeout=0.2)
-            except queue.Empty:
-                continue
-            if line is None:
-                open_streams -= 1
-                continue
-            heard[kind].append(line)
-            on_line(line)
-        in_time = not open_streams
-    finally:
-        if open_streams:
-            _end(child, name, environment)
-    child.wait()
-    return _understood(heard["out"], heard["err"], in_time=in_time)
 
 
 def _end(child: subprocess.Popen[str], name: str, environment: Mapping[str, str]) -> None:
-    """Ends srun and the job that it made, whatever state both are in."""
+    """Ends srun and the job that it made, whatever state both are in; at once when interrupted again."""
     child.send_signal(signal.SIGTERM)
     try:
         child.wait(GENTLE_S)
     except subprocess.TimeoutExpired:
+        pass
+    finally:
         child.kill()
         child.wait()
-    words = ["scancel", f"--name={name}"]
-    subprocess.run(words, env=dict(environment), capture_output=True, timeout=60, check=False)
+        words = ["scancel", f"--name={name}"]
+        subprocess.run(words, env=dict(environment), capture_output=True, timeout=60, check=False)
 
 
 def _read(stream: IO[str], kind: str, arriving: queue.Queue[tuple[str, str | None]]) -> None:
@@ -224,21 +234,3 @@ def _labelled(lines: Sequence[str]) -> Iterator[tuple[str, str]]:
         match = re.match(r"\s*(\d+): ?(.*)", line)
         if match:
             yield match[1], match[2].strip()
-
-
-@contextmanager
-def ends_as_interrupt() -> Iterator[None]:
-    """SIGTERM and SIGHUP end a block as Ctrl-C does, so that it can tidy up; only in the main thread."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def interrupt(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    before = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGHUP)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

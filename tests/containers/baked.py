@@ -39,7 +39,7 @@ class BakedImage:
         options: tuple[str, ...] = (),
         env: dict[str, str] | None = None,
         command: str = "exec",
-        timeout_s: float = 120,
+        timeout_s: float = 300,
     ) -> subprocess.CompletedProcess[str]:
         """A command in the image under --containall --cleanenv; `env` is the host's besides its own."""
         words = [str(self.apptainer), command, "--containall", "--cleanenv", *options, str(self.path), *argv]

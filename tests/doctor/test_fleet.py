@@ -14,11 +14,12 @@ import pytest
 
 from stair.cluster.slurm_facts import Node, Partition, SlurmFacts
 from stair.cluster.slurm_text import Gres
-from stair.doctor import fleet
+from stair.doctor import fleet, srun
 from stair.doctor.fleet import Asked, Choice, at_one_time, choose, choose_inside, visit_nodes
 from stair.doctor.srun import NoNodes, Party, run_srun, srun_words
 from stair.doctor.visit import Order
 from stair.errors import UsageError
+from tests.processes import wait_for
 
 NODES = {
     "n1": Node("n1", "IDLE", gres=(Gres("gpu", "h100", 8),)),
@@ -156,10 +157,13 @@ def stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 
 
 def test_nodes_are_looked_at_and_those_that_are_down_are_there_too(stand_in, tmp_path: Path):
+    began = time.time()
     visits = visit_nodes(Asked(all_nodes=True), Order(folder=str(tmp_path)), stand_in(""))
+    took_s = time.time() - began
     assert [visit.name for visit in visits] == ["n1", "n2", "n9"]
     assert [visit.role for visit in visits] == ["compute"] * 3
-    assert all(visit.host and abs(visit.host["clock"] - time.time()) < 60 for visit in visits[:2])
+    # as of the beginning; here a node is heard of when it has answered
+    assert all(visit.host and abs(visit.host["clock"] - began) < took_s + 30 for visit in visits[:2])
     assert visits[2].missing == {"node": "Slurm says DOWN"}
 
 
@@ -198,7 +202,7 @@ def test_a_silent_srun_is_ended_and_its_job_cancelled(stand_in, tmp_path: Path):
     began = time.monotonic()
     said = run_srun(Party(("n1",)), "", environment, wait_s=1, limit_s=0.5)
     assert not said.in_time
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 100
     assert (tmp_path / "cancelled").read_text().startswith("--name=stair-doctor-")
 
 
@@ -215,16 +219,53 @@ def test_a_signal_ends_srun_and_cancels_the_job(stand_in, tmp_path: Path, number
         [sys.executable, "-c", code], env=environment, cwd=Path(fleet.__file__).parents[2]
     )
     try:
-        deadline = time.monotonic() + 30
-        while not (tmp_path / "up").exists() and time.monotonic() < deadline:
-            time.sleep(0.05)
+        wait_for((tmp_path / "up").exists)
         child.send_signal(number)
-        assert child.wait(30) == 130
+        assert child.wait(100) == 130
     finally:
         child.kill()
+        child.wait()
     assert "--name=stair-doctor-" in (tmp_path / "cancelled").read_text()
-    alive = [path for path in Path("/proc").glob("[0-9]*/cmdline") if str(tmp_path / "srun") in _read(path)]
-    assert not alive
+    assert not alive(tmp_path / "srun")
+
+
+@pytest.mark.usefixtures("heard_interrupts")
+def test_ctrl_c_while_srun_is_being_started_ends_it_all_the_same(stand_in, tmp_path: Path, monkeypatch):
+    class Interrupted(subprocess.Popen):
+        def __init__(self, words, **more):
+            super().__init__(words, **more)
+            if words[0] == "srun":
+                signal.raise_signal(signal.SIGINT)
+
+    environment = stand_in("time.sleep(600)")
+    monkeypatch.setattr(srun.subprocess, "Popen", Interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run_srun(Party(("n1",)), "", environment, wait_s=60, limit_s=60)
+    assert (tmp_path / "cancelled").read_text().startswith("--name=stair-doctor-")
+    assert not alive(tmp_path / "srun")
+
+
+@pytest.mark.usefixtures("heard_interrupts")
+def test_a_second_ctrl_c_does_not_keep_the_job_from_being_cancelled(stand_in, tmp_path: Path, monkeypatch):
+    """Of somebody who does not wait until srun has tidied up."""
+
+    class Impatient(subprocess.Popen):
+        def wait(self, timeout=None):
+            if timeout == srun.GENTLE_S:
+                signal.raise_signal(signal.SIGINT)
+            return super().wait(timeout)
+
+    environment = stand_in("time.sleep(600)")
+    monkeypatch.setattr(srun.subprocess, "Popen", Impatient)
+    with pytest.raises(KeyboardInterrupt):
+        run_srun(Party(("n1",)), "", environment, wait_s=1, limit_s=0.5)
+    assert (tmp_path / "cancelled").read_text().startswith("--name=stair-doctor-")
+    assert not alive(tmp_path / "srun")
+
+
+def alive(program: Path) -> list[Path]:
+    """Where /proc has it."""
+    return [path for path in Path("/proc").glob("[0-9]*/cmdline") if str(program) in _read(path)]
 
 
 def _read(path: Path) -> str:

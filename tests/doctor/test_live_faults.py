@@ -229,7 +229,7 @@ class Shell:
         return json.loads(said[said.index("{") :])
 
     def close(self) -> None:
-        self._process.communicate("exit\nexit\n", timeout=30)
+        self._process.communicate("exit\nexit\n", timeout=120)
 
 
 @pytest.fixture(scope="module")
@@ -300,7 +300,7 @@ def test_the_fault_is_named_and_its_cure_helps(
     container.say(f"mkdir -p /tmp/{fault.name}; cd /tmp/{fault.name}; bash")
     try:
         container.say(fault.breaks)
-        sheet = container.look(4 if fault.id in ("vulkan.icd-hangs", "vulkan.icd-is-loader") else 20)
+        sheet = container.look(10 if fault.id in ("vulkan.icd-hangs", "vulkan.icd-is-loader") else 20)
         keep(fault.name, {"image": sheet, "id": fault.id, "level": level})
         cause = first(visit(sheet)).cause
         assert (cause.id, cause.level) == (fault.id, level), cause

@@ -10,12 +10,15 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from stair.doctor import probe
 from tests.doctor.probing import PROBE, check_shape, run_probe
+from tests.processes import is_running, said, wait_for
 
 VERSIONS = Path.home() / ".pyenv" / "versions"
 PYTHONS = ("3.6", "3.7", "3.8", "3.12")
@@ -81,7 +84,7 @@ def test_a_process_with_threads_asks_another_interpreter(monkeypatch):
     beside = threading.Thread(target=stop.wait)
     beside.start()
     try:
-        sheet = probe.collect(only=("cpu",))
+        sheet = probe.collect(only=("cpu",), timeout_s=20.0)
         monkeypatch.setattr(sys, "executable", "/bin/false")
         lost = probe.collect(only=("cpu",))
     finally:
@@ -117,11 +120,44 @@ def test_json_is_read_without_the_module_too(monkeypatch):
 # Children
 
 
-def test_ten_that_hang_cost_one_limit_and_the_others_answer():
+class Clock:
+    """The time of `gather`, which stands still until what it waits for has happened: a limit of half a second
+    is one that begins when the children have, however busy the machine is."""
+
+    def __init__(self, patch: pytest.MonkeyPatch) -> None:
+        self.time, self.seen = 0.0, time.monotonic()
+        self.waits: list[tuple[float, Callable[[], object]]] = []
+        patch.setattr(probe, "time", SimpleNamespace(monotonic=self.monotonic, sleep=time.sleep))
+
+    def waits_for(self, happened: Callable[[], object], at: float = 0.0) -> None:
+        """It does not pass the moment `at` before; to be said in the order of moments."""
+        self.waits.append((at, happened))
+
+    def monotonic(self) -> float:
+        now = time.monotonic()
+        self.time, self.seen = self.time + now - self.seen, now
+        while self.waits and self.time > self.waits[0][0]:
+            if not self.waits[0][1]():
+                self.time = self.waits[0][0]
+                break
+            self.time = self.waits.pop(0)[0]
+        return self.time
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    return Clock(monkeypatch)
+
+
+def test_ten_that_hang_cost_one_limit_and_the_others_answer(clock: Clock, tmp_path: Path):
+    def add() -> int:
+        (tmp_path / "added").touch()
+        return 1 + 2
+
+    clock.waits_for((tmp_path / "added").exists)
     jobs = [probe.Job(number, time.sleep, 600) for number in range(10)]
-    began = time.monotonic()
-    answers = probe.gather([*jobs, probe.Job("sum", sum, (1, 2))], 1.0)
-    assert time.monotonic() - began < 4.0
+    answers = probe.gather([*jobs, probe.Job("sum", add)], 1.0)
+    assert clock.time < 9.0
     assert {answers[number].fact()["how"] for number in range(10)} == {"timeout"}
     assert answers["sum"].fact() == 3
 
@@ -146,27 +182,41 @@ def refuse() -> None:
     raise probe.NoAnswer("no loader")
 
 
-def test_what_was_told_before_the_end_is_kept():
+def test_what_was_told_before_the_end_is_kept(clock: Clock, tmp_path: Path):
     def half():
         yield {"free": 1}
+        (tmp_path / "told").touch()
         time.sleep(600)
 
+    clock.waits_for((tmp_path / "told").exists)
     answer = probe.gather([probe.Job("disk", half)], 0.5)["disk"]
     assert (answer.value, answer.failed) == ({"free": 1}, "timeout")
 
 
-def test_one_that_still_moves_is_given_more_time():
+def test_one_that_still_moves_is_given_more_time(clock: Clock, tmp_path: Path):
     """A machine under load is no broken driver; but it is not waited for without end."""
+    done = tmp_path / "done"
 
-    def spin(seconds: float) -> str:
-        end = time.monotonic() + seconds
-        while time.monotonic() < end:
+    def spin(until: float) -> str:
+        while clock.monotonic() < until:
             pass
+        done.touch()
         return "done"
 
+    clock.waits_for(done.exists, at=2.0)
     answers = probe.gather([probe.Job("slow", spin, 1.6), probe.Job("endless", spin, 600)], 1.0)
     assert answers["slow"].fact() == "done"
     assert answers["endless"].failed == "timeout"
+    assert 1.6 < clock.time < 12.0
+
+
+@pytest.mark.parametrize(("state", "moves"), [("R", True), ("S", False), ("D", False)])
+def test_one_that_waits_for_a_processor_moves(state: str, moves: bool, monkeypatch):
+    """Its counters stand still, as it does where many share one core; it could go on, which a hang cannot."""
+    monkeypatch.setattr(probe, "read", lambda path: f"7 (a) b) {state} 1 7 7 0 -1 0 5 0 0 0 1")
+    child = SimpleNamespace(pid=7, counters=None, moved_at=0.0)
+    assert probe._Child.moves(child, 1.0, 2.5)
+    assert [probe._Child.moves(child, now, 2.5) for now in (3.0, 4.0, 9.0)] == [True, moves, moves]
 
 
 def test_what_a_child_prints_is_no_part_of_the_answer(capfd):
@@ -187,37 +237,30 @@ def test_an_answer_larger_than_a_pipe_arrives_whole():
     assert len(probe.gather([probe.Job("long", lambda: "x" * 3_000_000)], 20.0)["long"].value) == 3_000_000
 
 
-def test_nothing_is_left_running(tmp_path: Path):
+def test_nothing_is_left_running(clock: Clock, tmp_path: Path, monkeypatch):
     """Neither a hanging child, nor what it started, nor what an answering one left behind."""
+    monkeypatch.setattr(probe, "REAP_S", 60.0)
 
     def fork_and(then) -> int:
         pid = os.fork()
         if pid == 0:
             time.sleep(600)
             os._exit(0)
-        (tmp_path / str(pid)).touch()
+        (tmp_path / f"{os.getpid()} {pid}").touch()
         then()
         return pid
 
+    def begun() -> list[list[int]]:
+        return [[int(word) for word in path.name.split()] for path in tmp_path.iterdir()]
+
+    clock.waits_for(lambda: len(begun()) == 2)
     jobs = [probe.Job("hang", fork_and, lambda: time.sleep(600)), probe.Job("fine", fork_and, lambda: None)]
     probe.gather(jobs, 1.0)
-    started = [int(path.name) for path in tmp_path.iterdir()]
-    assert len(started) == 2
-    assert not [pid for pid in started if lives(pid)]
-    with pytest.raises(ChildProcessError):
-        os.waitpid(-1, os.WNOHANG)
-
-
-def lives(pid: int) -> bool:
-    """Within a second: who kills does not wait for the end."""
-    for _ in range(50):
-        try:
-            if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z":
-                return False
-        except OSError:
-            return False
-        time.sleep(0.02)
-    return True
+    assert len(begun()) == 2
+    for child, grandchild in begun():
+        wait_for(lambda pid=grandchild: not is_running(pid))
+        with pytest.raises(ChildProcessError):
+            os.waitpid(child, os.WNOHANG)
 
 
 def test_children_end_with_a_killed_probe(tmp_path: Path):
@@ -229,13 +272,22 @@ def test_children_end_with_a_killed_probe(tmp_path: Path):
     told = tmp_path / "pid"
     running = subprocess.Popen([sys.executable, "-c", code, str(PROBE.parent), str(told)])
     try:
-        end = time.monotonic() + 20
-        while not (told.exists() and told.read_text()) and time.monotonic() < end:
-            time.sleep(0.02)
+        wait_for(lambda: said(told))
     finally:
         running.kill()
         running.wait()
-    assert not lives(int(told.read_text()))
+    wait_for(lambda: not is_running(told.read_text()))
+
+
+def test_a_child_whose_probe_is_gone_already_does_not_begin():
+    """It was killed before the kernel could be asked to tell of its end."""
+    child = os.fork()
+    if child == 0:
+        try:
+            probe._die_with(os.getpid())  # itself, and not its parent
+        finally:
+            os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 70
 
 
 def test_further_questions_may_follow_from_an_answer():
@@ -490,6 +542,32 @@ def test_a_disk_is_measured_and_left_clean(tmp_path: Path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_two_probes_of_one_number_do_not_disturb_each_other(tmp_path: Path, monkeypatch):
+    """On nodes, or in containers, that share the folder and look at it at the same time."""
+    monkeypatch.setattr(os, "getpid", lambda: 7)
+    remove, others = os.unlink, []
+
+    def look_meanwhile(path) -> None:
+        if not others:
+            others.append(None)
+            others.extend(probe.disk("run folder", str(tmp_path)))
+        remove(path)
+
+    monkeypatch.setattr(os, "unlink", look_meanwhile)
+    *_, fact = probe.disk("run folder", str(tmp_path))
+    assert [(told["error"], told["writable"]) for told in (fact, others[-1])] == [("", True)] * 2
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_probe_that_stood_still_has_measured_something(tmp_path: Path, monkeypatch):
+    """As processes do for a moment where more of them run than there are cores."""
+    times = iter([0.0, 0.06, 0.06, 0.06])
+    monkeypatch.setattr(probe, "time", SimpleNamespace(perf_counter=lambda: next(times)))
+    fact = {}
+    probe._try_to_write(str(tmp_path), fact, limit=4 << 20)
+    assert fact["write_mb_s"] > 10
+
+
 def test_a_folder_that_cannot_be_looked_at_is_not_taken_for_one_that_is_not_there(tmp_path: Path):
     (tmp_path / "loop").symlink_to(tmp_path / "loop")
     *_, fact = probe.disk("run folder", str(tmp_path / "loop" / "runs"))
@@ -609,5 +687,5 @@ def test_a_controller_that_is_down_is_told_outside_of_jobs(tmp_path: Path, monke
 def test_a_program_that_hangs_is_a_fact(tmp_path: Path, monkeypatch):
     program(tmp_path, "sbatch", "exec /bin/sleep 600")
     monkeypatch.setenv("PATH", str(tmp_path))
-    slurm = probe.collect(only=("slurm",), timeout_s=0.5)["slurm"]
+    slurm = probe.collect(only=("slurm",), timeout_s=4.0)["slurm"]
     assert (slurm["found"], slurm["error"], slurm["version"]) == (True, "timeout", None)

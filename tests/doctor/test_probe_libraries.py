@@ -85,8 +85,8 @@ def test_every_driver_file_is_tried_alone_and_none_holds_up_the_others(tmp_path:
         *(tmp_path / f"{name}.json" for name in ("empty", "malformed", "list", "no_icd", "not_there")),
     ]
     began = time.monotonic()
-    told = run_probe("--only", "vulkan", "--timeout", "2", env=only_these(*files))["vulkan"]
-    assert time.monotonic() - began < 20  # a limit of 2 s, on however busy a machine
+    told = run_probe("--only", "vulkan", "--timeout", "6", env=only_these(*files))["vulkan"]
+    assert time.monotonic() - began < 30  # a limit of 6 s, on however busy a machine
     icds = {Path(fact["path"]).stem: fact for fact in told["icds"]}
     assert list(icds) == [path.stem for path in files]
     assert {name: fact["failed"] for name, fact in icds.items() if fact["failed"]} == {
@@ -170,7 +170,7 @@ def test_an_api_version_is_told_as_it_is_written(api_version: str, tmp_path: Pat
 @needs_loader
 def test_a_single_driver_that_hangs_is_the_instance_that_hangs(tmp_path: Path):
     path = icd(tmp_path, "hangs", str(compiled(tmp_path, "libhangs.so", HANGS)))
-    told = run_probe("--only", "vulkan", "--timeout", "1", env=only_these(path))["vulkan"]
+    told = run_probe("--only", "vulkan", "--timeout", "5", env=only_these(path))["vulkan"]
     assert told["instance"] == {"failed": "timeout", "how": "timeout"}
     assert (told["icds"][0]["failed"], told["devices"], told["loader"]["loads"]) == ("timeout", [], True)
 
@@ -642,10 +642,10 @@ def test_nvml_that_crashes_or_hangs_is_a_fact(tmp_path: Path):
 
 @pytest.mark.skipif(has("libnvidia-ml.so.1"), reason="this machine has NVIDIA's driver")
 def test_no_nvml_is_null_and_one_that_does_not_load_is_not(tmp_path: Path):
-    assert run_probe("--only", "nvml")["nvml"] is None
+    assert run_probe("--only", "nvml", "--timeout", "20")["nvml"] is None
     (tmp_path / "libnvidia-ml.so.1").write_bytes(b"\x7fELF\x02")
     env = {"LD_LIBRARY_PATH": str(tmp_path)}
-    told = run_probe("--only", "nvml", env=env)["nvml"]
+    told = run_probe("--only", "nvml", "--timeout", "20", env=env)["nvml"]
     assert told["how"] == "error"
     assert "too short" in told["failed"]
 

@@ -5,6 +5,7 @@ The probe runs in a mount namespace of its own or below a cgroup of its own; not
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import subprocess
@@ -18,17 +19,20 @@ import pytest
 from stair.doctor import probe
 from stair.doctor.checks import diagnose
 from stair.doctor.visit import Visit
+from tests.processes import wait_for
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="mounts and cgroups need root")
 CGROUPS = Path("/sys/fs/cgroup")
 NOBODY = "setpriv --reuid=65534 --regid=65534 --clear-groups"
+ORDINARY = ("chrt", "--other", "0")
+"""Cgroups take no real-time process (EINVAL), and what starts the tests may have made one of them."""
 
 
 def ids(folder: Path, sections: str, script: str = ":", prefix: str = "") -> set[str]:
     """What is found where a shell script has changed the machine for the probe after it."""
     words = f"exec {prefix} {sys.executable} {probe.__file__} {folder} --timeout 20 --only {sections}"
-    argv = ["unshare", "--mount", "--propagation", "private", "bash", "-ec", f"{script}\n{words}"]
-    done = subprocess.run(argv, capture_output=True, text=True, timeout=60)
+    argv = [*ORDINARY, "unshare", "--mount", "--propagation", "private", "bash", "-ec", f"{script}\n{words}"]
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=200)
     assert done.returncode == 0, done.stderr
     sheet = json.loads(done.stdout)
     found = diagnose([Visit("n1", "compute", sheet)])
@@ -71,12 +75,22 @@ def test_one_core_is_found(tmp_path: Path):
 @pytest.fixture
 def cgroup(request: pytest.FixtureRequest) -> Iterator[Path]:
     """A cgroup (v1) of a controller, removed afterwards."""
-    folder = CGROUPS / request.param / f"stair-test-{os.getpid()}"
     if not (CGROUPS / request.param / "cgroup.procs").exists():
         pytest.skip(f"no cgroup v1 for '{request.param}' here")
-    folder.mkdir()
+    folder = Path(tempfile.mkdtemp(prefix="stair-test-", dir=CGROUPS / request.param))
     yield folder
-    folder.rmdir()
+    wait_for(lambda: is_removed(folder))
+
+
+def is_removed(cgroup: Path) -> bool:
+    """Not before the last of its processes, which may have been killed just now, has ended."""
+    try:
+        cgroup.rmdir()
+    except OSError as error:
+        if error.errno != errno.EBUSY:
+            raise
+        return False
+    return True
 
 
 @pytest.mark.optional  # which cgroups there are is the machine's affair
@@ -94,8 +108,9 @@ def test_a_quota_of_cores_is_found_and_fewer_threads_cure_it(tmp_path: Path, cgr
     enter = f"echo 50000 > {cgroup}/cpu.cfs_quota_us; echo $$ > {cgroup}/cgroup.procs"
     if len(os.sched_getaffinity(0)) < 2:
         pytest.skip("one core here")
-    entered = subprocess.run(["bash", "-ec", enter], capture_output=True, text=True, timeout=60)
-    if entered.returncode:  # seen now and then where much else runs: EINVAL
+    words = [*ORDINARY, "bash", "-ec", enter]
+    entered = subprocess.run(words, capture_output=True, text=True, timeout=60)
+    if entered.returncode:
         pytest.skip(f"the kernel takes no process into a cgroup of its own: {entered.stderr}")
     assert ids(tmp_path, "cpu,variables", enter) == {"cpu.quota"}
     one = f"{enter}; echo 100000 > {cgroup}/cpu.cfs_quota_us; export OMP_NUM_THREADS=1"

@@ -19,6 +19,7 @@ from stair.origin import CHECKOUT
 from tests.cluster.sifs import write_sif
 from tests.containers.baked import BakedImage
 from tests.containers.eval_image import eval_image  # noqa: F401
+from tests.processes import limited_from, said
 
 VISIT = Visit(
     "n1",
@@ -60,7 +61,7 @@ def test_what_is_no_visit_of_ours_is_refused(value, said: str):
 
 
 def test_this_host_is_looked_at(tmp_path: Path):
-    seen = visit_here(Order(folder=str(tmp_path)))
+    seen = visit_here(Order(folder=str(tmp_path), timeout_s=20))
     assert seen.missing == {}
     assert seen.host
     assert seen.host["probe"] == 2
@@ -71,16 +72,17 @@ def test_this_host_is_looked_at(tmp_path: Path):
 def test_a_probe_that_hangs_is_a_sentence_and_leaves_no_process(monkeypatch, tmp_path: Path):
     mark = tmp_path / "pid"
     code = f"import os, time; open({str(mark)!r}, 'w').write(str(os.getpid())); time.sleep(600)"
+    monkeypatch.setattr(module.subprocess, "Popen", limited_from(lambda: said(mark)))
     monkeypatch.setattr(module, "probe_source", lambda: code)
-    monkeypatch.setattr(module, "BARE_S", 3.0)
+    monkeypatch.setattr(module, "BARE_S", 1.0)
     seen = visit_here(Order(timeout_s=0.01))
     assert seen.host is None
-    assert seen.missing == {"host": "the probe gave no answer within 3 s"}
+    assert seen.missing == {"host": "the probe gave no answer within 1 s"}
     assert not Path("/proc", mark.read_text()).exists()
 
 
 def test_a_probe_that_dies_is_a_sentence(monkeypatch):
-    monkeypatch.setattr(module, "probe_source", lambda: "import os; print('{'); os.abort()")
+    monkeypatch.setattr(module, "probe_source", lambda: "import os; print('{', flush=True); os.abort()")
     assert visit_here(Order()).missing == {"host": "the probe left with -6: {"}
 
 
@@ -148,7 +150,7 @@ def test_a_job_is_described_where_something_was_said_about_one():
 
 def test_the_same_probe_looks_into_the_real_image(eval_image: BakedImage, monkeypatch, tmp_path):  # noqa: F811
     monkeypatch.setenv("PATH", f"{eval_image.apptainer.parent}:{os.environ['PATH']}")
-    seen = visit_here(Order(str(eval_image.path), "cpu", str(tmp_path)))
+    seen = visit_here(Order(str(eval_image.path), "cpu", str(tmp_path), timeout_s=20))
     assert seen.missing == {}
     assert seen.image
     assert seen.image["inside"] == "apptainer"

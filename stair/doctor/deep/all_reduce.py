@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import socket
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, replace
 from functools import partial
 from typing import Any
@@ -20,7 +22,8 @@ from stair.doctor.deep import peer
 from stair.doctor.deep.child import Ended, at_once, run
 from stair.doctor.deep.gpus import Gpu
 from stair.doctor.deep.inside import Place
-from stair.doctor.deep.peer import Errand
+from stair.doctor.deep.links import PORTS
+from stair.doctor.deep.peer import BESIDE, Errand
 from stair.doctor.deep.remote import program
 from stair.doctor.luggage import read_visits
 from stair.doctor.srun import Party, run_srun
@@ -62,9 +65,7 @@ def on_this_machine(
     """The thin version: two processes over loopback, or with nccl the first two GPUs."""
     errand = replace(errand, backend="nccl" if len(gpus) > 1 else "gloo", hosts=("127.0.0.1",) * 2)
     errand = replace(errand, variables={"GLOO_SOCKET_IFNAME": "lo", "NCCL_SOCKET_IFNAME": "lo"})
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        errand = replace(errand, port=free.getsockname()[1])
+    errand = replace(errand, port=free_port())
     say(f"an all-reduce between two processes ({errand.backend}), {errand.limit_s:g} s at most")
 
     def one(rank: int) -> Ended:
@@ -75,6 +76,18 @@ def on_this_machine(
     both = at_once([partial(one, 0), partial(one, 1)], 2)
     answers = [json.loads(ended.out.splitlines()[-1]) for ended in both if ended.code == 0]
     return _fact(errand, "processes", answers, (), {"": both[0].last_words})
+
+
+def free_port() -> int:
+    """One that nobody has, and that Linux gives to nobody before torch has come up and listens there: of the
+    ports that it chooses from, any connection of this machine may take one in those seconds.
+    """
+    ours = PORTS[BESIDE::16]
+    for port in secrets.SystemRandom().sample(ours, len(ours)):
+        with socket.socket() as tried, suppress(OSError):
+            tried.bind(("", port))
+            return port
+    raise StairError(f"all ports from {PORTS.start} to {PORTS.stop - 1} are taken", hint="ss -tln")
 
 
 def _fact(

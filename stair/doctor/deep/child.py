@@ -13,12 +13,13 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import IO, TypeVar
 
 from stair.errors import StairError
+from stair.interrupts import held_interrupts
 
 GRACE_S = 3.0
 """Between asking a process to end and killing it, and between that and giving it up."""
@@ -54,30 +55,19 @@ def run(argv: Sequence[str], environment: Mapping[str, str], limit_s: float) -> 
     """Runs a program to its end or to the limit. Raises StairError when there is no such program."""
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
         started = time.monotonic()
+        child = code = None
         try:
-            child = subprocess.Popen(
-                argv,
-                stdin=subprocess.DEVNULL,
-                stdout=out,
-                stderr=err,
-                env=dict(environment),
-                cwd="/",  # a working folder is bound into an image by itself, and this one is always there
-                start_new_session=True,
-            )
-        except OSError as error:
-            raise StairError(
-                f"{argv[0]} cannot be started: {error.strerror}", hint="is it installed, and on PATH?"
-            ) from None
-        code = None
-        _living.add(child)
-        try:
+            with held_interrupts():
+                child = _start(argv, environment, out, err)
+                _living.add(child)
             code = child.wait(limit_s)
         except subprocess.TimeoutExpired:
             pass
         finally:
-            if code is None:
-                _end(child)
-            _living.discard(child)
+            if child is not None:
+                if code is None:
+                    _end(child)
+                _living.discard(child)
         seconds = time.monotonic() - started
         words = []
         for file in (out, err):
@@ -89,15 +79,39 @@ def run(argv: Sequence[str], environment: Mapping[str, str], limit_s: float) -> 
 def at_once(jobs: Sequence[Callable[[], T]], count: int) -> list[T]:
     """What all of them return, `count` at a time. What interrupts us ends their processes first."""
     pool = ThreadPoolExecutor(count)
+    futures: list[Future[T]] = []
     try:
-        return [future.result() for future in [pool.submit(job) for job in jobs]]
+        with held_interrupts():
+            futures += [pool.submit(job) for job in jobs]
+        return [future.result() for future in futures]
     except BaseException:
         pool.shutdown(wait=False, cancel_futures=True)
-        for child in tuple(_living):
-            _signal(child, signal.SIGKILL)
+        while not all(future.done() for future in futures):
+            for child in tuple(_living):  # and the next time those that were just about to be started
+                _signal(child, signal.SIGKILL)
+            time.sleep(0.05)
         raise
     finally:
         pool.shutdown()
+
+
+def _start(
+    argv: Sequence[str], environment: Mapping[str, str], out: IO[bytes], err: IO[bytes]
+) -> subprocess.Popen[bytes]:
+    try:
+        return subprocess.Popen(
+            argv,
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=err,
+            env=dict(environment),
+            cwd="/",  # a working folder is bound into an image by itself, and this one is always there
+            start_new_session=True,
+        )
+    except OSError as error:
+        raise StairError(
+            f"{argv[0]} cannot be started: {error.strerror}", hint="is it installed, and on PATH?"
+        ) from None
 
 
 def _end(child: subprocess.Popen[bytes]) -> None:

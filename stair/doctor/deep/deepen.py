@@ -21,9 +21,10 @@ from stair.doctor.deep.measure import PARTS, deep_facts
 from stair.doctor.deep.peer import Errand
 from stair.doctor.deep.remote import program
 from stair.doctor.luggage import read_visits
-from stair.doctor.srun import Party, ends_as_interrupt, run_srun
+from stair.doctor.srun import Party, run_srun
 from stair.doctor.visit import Visit
 from stair.errors import StairError
+from stair.interrupts import ends_as_interrupt
 
 ALONE = tuple(part for part in PARTS if part != "all_reduce")
 MEMORY_MB = 16_000

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+import socket
 from dataclasses import asdict
 
 import pytest
 
 from stair.doctor.deep import summing
-from stair.doctor.deep.all_reduce import compare, on_this_machine, summary
+from stair.doctor.deep.all_reduce import compare, free_port, on_this_machine, summary
 from stair.doctor.deep.child import Ended
+from stair.doctor.deep.links import PORTS
 from stair.doctor.deep.peer import Errand, answer, missing, read_told, seated, way_to
 from stair.errors import UsageError
 
@@ -87,6 +89,18 @@ def test_an_errand_that_cannot_be_run_is_answered_too():
     said = answer(asdict(Errand()), {})
     assert (said["rank"], said["stage"]) == (-1, "start")
     assert "SLURM_STEP_NODELIST" in said["error"]
+
+
+def test_two_processes_of_a_machine_meet_where_no_connection_comes_between(monkeypatch):
+    """They listen seconds after the port was chosen: Linux must not give it to anybody in the meantime."""
+    port = free_port()
+    assert port < 32768  # the first that it gives, unless told otherwise
+    assert (port - PORTS.start) % 16 == 11  # and that of no training, see `seated`
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", port))
+        taken.listen()
+        monkeypatch.setattr("secrets.SystemRandom.sample", lambda self, ports, count: [port, *ports])
+        assert free_port() != port
 
 
 def test_what_a_node_lacks_is_found_before_anything_waits():

@@ -85,10 +85,10 @@ def test_a_crash_is_the_signal(stand_in):
 
 def test_a_hang_ends_at_its_limit(stand_in, monkeypatch):
     monkeypatch.setattr(child, "GRACE_S", 0.5)
-    fact = drawn_with(stand_in(sleep=60), limit_s=1.5)
+    fact = drawn_with(stand_in(sleep=600), limit_s=1.5)
     assert (fact["ok"], fact["timed_out"], fact["signal"]) == (False, True, None)
     assert fact["error"] == "no picture within 1.5 s"
-    assert fact["seconds"] < 20
+    assert fact["seconds"] < 100
 
 
 def test_what_the_renderer_complained_of_is_handed_on(stand_in):
