@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from functools import partial
-from multiprocessing import get_context
+from multiprocessing import get_context, resource_tracker
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -23,6 +23,7 @@ from stair.collect.demonstrate import demonstrate
 from stair.data.rlds_features import manipulation_features
 from stair.data.rlds_writer import RldsWriter
 from stair.errors import StairError, UsageError
+from stair.interrupts import born_deaf
 from stair.settings import dump
 
 T = TypeVar("T")
@@ -78,9 +79,12 @@ def in_order(make: Callable[[int], T], count: int, workers: int) -> Iterator[T]:
         return
     spawn = get_context("spawn")  # forking a process that has threads is not safe
     with ProcessPoolExecutor(workers, mp_context=spawn, initializer=_leave_interrupts) as pool:
+        resource_tracker.ensure_running()  # else started beside the first worker, and it unblocks
         try:
             for first in range(0, count, _LOT):
-                yield from pool.map(make, range(first, min(first + _LOT, count)), chunksize=8)
+                with born_deaf(signal.SIGINT):  # Ctrl-C goes to all, only the writing one should answer
+                    made = pool.map(make, range(first, min(first + _LOT, count)), chunksize=8)
+                yield from made
         except BrokenProcessPool:
             raise StairError("a worker process died", hint="too little memory? fewer --workers") from None
         finally:
@@ -88,8 +92,8 @@ def in_order(make: Callable[[int], T], count: int, workers: int) -> Iterator[T]:
 
 
 def _leave_interrupts() -> None:
-    """Ctrl-C goes to every process of the terminal; only the writing one should answer."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 
 
 def _check_same(folder: Path, config: CollectConfig) -> None:

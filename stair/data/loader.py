@@ -13,6 +13,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -22,11 +23,16 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from stair.data.corpus import Corpus
 from stair.data.sample import Batch
 from stair.errors import StairError, UsageError
+from stair.interrupts import born_deaf
 
 __all__ = ["Corpus", "Loader"]
 
 AHEAD = 4
 """Batches that each worker may have ready."""
+NOT_THEIRS = (signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
+"""Signals that workers never answer."""
+LOOK_S = 1.0
+"""How often a worker looks whether its parent still lives."""
 
 
 class Loader:
@@ -68,12 +74,9 @@ class Loader:
                 yield made
         except (RuntimeError, EOFError, ConnectionError) as error:
             # The latter two: it died while a batch of its was being fetched.
-            if isinstance(error, RuntimeError) and not str(error).startswith("DataLoader worker"):
+            if isinstance(error, RuntimeError) and not tells_of_a_dead_reader(error):
                 raise
-            raise StairError(
-                f"a reader process died: {(str(error) or type(error).__name__).splitlines()[0]}",
-                hint="out of memory, or of shared memory (/dev/shm)? fewer data.workers",
-            ) from None
+            raise dead_reader(error) from None
         finally:
             del source  # ends the workers even while somebody keeps the error's traceback
 
@@ -96,10 +99,13 @@ class Loader:
             num_workers=self.workers,
             collate_fn=_pack,
             prefetch_factor=AHEAD,
-            worker_init_fn=_leave_signals_to_parent,
+            worker_init_fn=partial(_leave_signals_to_parent, os.getpid()),
             multiprocessing_context="fork",  # shares the index; spawning would copy it
         )
-        return map(_unpack, iter(loader))
+        # A signal before they know what to do with it would be their end, and the end of the training.
+        with born_deaf(*NOT_THEIRS, signal.SIGTERM):
+            batches = iter(loader)
+        return map(_unpack, batches)
 
 
 class _Steps(Dataset):
@@ -155,16 +161,33 @@ def _unpack(packed: Any) -> Batch | _Failure:
     return Batch(images=images, clips=clips, **{name: torch.from_numpy(v) for name, v in rest.items()})
 
 
-def _leave_signals_to_parent(worker: int) -> None:
+def tells_of_a_dead_reader(error: BaseException) -> bool:
+    """Whether torch says by this error that a reader process died. It does so from a signal handler, so that
+    the error may come up anywhere and not only where a batch is awaited."""
+    return isinstance(error, RuntimeError) and str(error).startswith("DataLoader worker")
+
+
+def dead_reader(error: BaseException) -> StairError:
+    """The same for people."""
+    return StairError(
+        f"a reader process died: {(str(error) or type(error).__name__).splitlines()[0]}",
+        hint="out of memory, or of shared memory (/dev/shm)? fewer data.workers",
+    )
+
+
+def _leave_signals_to_parent(parent: int, worker: int) -> None:
     """Slurm signals every process of a job; the trainer answers by saving, and needs its workers until
     it has. So they heed SIGTERM from their parent only, and within seconds end when it is gone."""
-    for number in (signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2):
+    for number in NOT_THEIRS:
         signal.signal(number, signal.SIG_IGN)
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
-    threading.Thread(target=_heed_parent, args=(os.getppid(),), daemon=True).start()
+    signal.pthread_sigmask(signal.SIG_SETMASK, {signal.SIGTERM})
+    threading.Thread(target=_heed_parent, args=(parent,), daemon=True).start()
 
 
 def _heed_parent(parent: int) -> None:
-    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != parent:
-        pass
+    # torch's own look is not enough: a worker may be waiting for room in a pipe that nobody reads any more.
+    while os.getppid() == parent:
+        heard = signal.sigtimedwait({signal.SIGTERM}, LOOK_S)
+        if heard is not None and heard.si_pid == parent:
+            break
     os._exit(0)

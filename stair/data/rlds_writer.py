@@ -60,7 +60,9 @@ class RldsWriter:
             raise StairError(
                 f"{self.folder} exists", hint="remove it, or write under another name or version"
             )
-        self.work = self.folder.with_name(f".{self.folder.name}.writing-{os.getpid()}")
+        # Not the process's number alone: what was killed with it stays, and in a container it comes again.
+        own = f"{os.getpid()}-{os.urandom(4).hex()}"
+        self.work = self.folder.with_name(f".{self.folder.name}.writing-{own}")
         try:
             self.work.mkdir(parents=True)
             self.splits = {split: _SplitFiles(self.work, split, n) for split, n in split_shards.items()}

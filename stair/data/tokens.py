@@ -10,6 +10,7 @@ else is refused: it would train without an error and without a meaning.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import math
@@ -130,10 +131,10 @@ def write_shard(folder: Path, shard: int, values: np.ndarray) -> None:
 
 def missing_shards(folder: Path, tokens: TokenSet) -> list[int]:
     """Shards whose file is not there or not whole."""
-    try:
-        sizes = {entry.name: entry.stat().st_size for entry in folder.iterdir()}
-    except FileNotFoundError:
-        sizes = {}
+    sizes: dict[str, int] = {}
+    for entry in folder.iterdir() if folder.is_dir() else ():
+        with contextlib.suppress(FileNotFoundError):  # the file that another job was writing has its name now
+            sizes[entry.name] = entry.stat().st_size
     wanted = ((shard, shard_file(folder, shard).name) for shard in range(tokens.shards))
     return [shard for shard, name in wanted if sizes.get(name) != tokens.bytes_of(shard)]
 

@@ -15,7 +15,7 @@ from torch import nn
 
 from stair import settings
 from stair.console import say
-from stair.data.loader import Corpus
+from stair.data.loader import Corpus, dead_reader, tells_of_a_dead_reader
 from stair.data.statistics import FILE, Statistics, write_statistics
 from stair.errors import FINE
 from stair.models.build import build_model
@@ -118,6 +118,10 @@ def train(config: TrainConfig, world: World, stop: StopRequest | None = None) ->
         finished = trainer.run(corpus, first, stop)
         saver.finish()
         status = "finished" if finished else "stopped"
+    except RuntimeError as error:
+        if tells_of_a_dead_reader(error):
+            raise dead_reader(error) from None
+        raise
     finally:
         if status == "failed":
             saver.abandon()

@@ -28,7 +28,7 @@ def plain(values):
     return list(values) if isinstance(values, ByteSpans) else values.tolist()
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.dictionaries(st.text(max_size=20), lists, max_size=6))
 def test_what_is_encoded_is_parsed_again(features):
     parsed = parse_example(encode_example(features))
@@ -38,21 +38,21 @@ def test_what_is_encoded_is_parsed_again(features):
         assert plain(parsed[key]) == expected
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.lists(int64, max_size=40))
 def test_varints_of_any_size_and_sign_unpack(numbers):
     data = b"".join(encode_varint(n & 0xFFFFFFFFFFFFFFFF) for n in numbers)
     assert unpack_varints(np.frombuffer(data, np.uint8)).tolist() == numbers
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.binary(max_size=200))
 def test_noise_is_malformed_or_parsed_but_never_crashes(data):
     with contextlib.suppress(MalformedExample):
         parse_example(data)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.integers(1, 400))
 def test_a_cut_message_is_malformed_at_every_length(cut):
     whole = encode_example({"a": [b"x" * 200], "b": np.arange(100), "c": np.ones(20, np.float32)})

@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 import torch
 
+from stair.data import loader as loader_module
 from stair.data.config import AugmentConfig, ClipConfig, DataConfig, ImageConfig, InputConfig
 from stair.data.loader import Corpus, Loader
 from stair.errors import StairError, UsageError
+from tests.processes import is_running, wait_for
 
 INPUTS = InputConfig(image=ImageConfig(24), clip=ClipConfig(image_size=24))
 
@@ -112,21 +114,62 @@ except StairError as error:
     assert "TOLD a reader process died" in done.stdout, done.stderr
 
 
+def test_a_worker_whose_trainer_is_killed_ends_though_nobody_takes_its_batches(tabletop):
+    """Four batches of 128 are more than a pipe holds: it waits for room, where torch does not look around."""
+    script = f"""
+import gc, multiprocessing, select, time
+from stair.data.config import *
+from stair.data.loader import Corpus, Loader
+inputs = InputConfig(image=ImageConfig(24), clip=ClipConfig(image_size=24))
+batches = iter(Loader(Corpus.open(DataConfig(root={str(tabletop)!r}), inputs), 128, workers=1))
+next(batches)
+(torchs,) = (one for one in gc.get_objects() if type(one).__name__ == "_MultiProcessingDataLoaderIter")
+while select.select([], [torchs._data_queue._writer.fileno()], [], 0)[1]:
+    time.sleep(0.01)
+print(multiprocessing.active_children()[0].pid, flush=True)
+time.sleep(1000)
+"""
+    trainer = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
+    try:
+        assert trainer.stdout is not None
+        worker = int(trainer.stdout.readline())
+    finally:
+        trainer.kill()
+        trainer.wait()
+    wait_for(lambda: not is_running(worker), 240)
+
+
 def test_waiting_is_counted(corpus):
     loader = Loader(corpus, 8)
     take(loader, 3)
     assert loader.waited_s > 0
 
 
+def signal_as_slurm_does(pid):
+    """By a process that is not the trainer."""
+    for name in ("TERM", "USR1", "USR2", "INT"):
+        subprocess.run(["kill", f"-{name}", str(pid)], check=True)
+
+
 def test_workers_live_on_when_slurm_signals_the_whole_job(corpus):
+    others = multiprocessing.active_children()
     loader = Loader(corpus, 4, workers=1)
     batches = iter(loader)
     next(batches)
-    workers = [str(child.pid) for child in multiprocessing.active_children()]
-    assert len(workers) == 1
-    for name in ("TERM", "USR1", "INT"):
-        subprocess.run(["kill", f"-{name}", *workers], check=True)
+    (worker,) = (child for child in multiprocessing.active_children() if child not in others)
+    signal_as_slurm_does(worker.pid)
     assert len([next(batches) for _ in range(20)]) == 20
+
+
+def test_workers_live_on_when_slurm_signals_the_job_while_they_start(corpus, monkeypatch):
+    real = loader_module._leave_signals_to_parent
+
+    def signalled_before(parent, worker):
+        signal_as_slurm_does(os.getpid())
+        real(parent, worker)
+
+    monkeypatch.setattr(loader_module, "_leave_signals_to_parent", signalled_before)
+    assert len(take(Loader(corpus, 4, workers=1), 20)) == 20
 
 
 def test_a_run_that_ends_with_its_workers_at_work_ends_at_once(tabletop):
@@ -138,7 +181,7 @@ batches = iter(Loader(Corpus.open(DataConfig(root={str(tabletop)!r}), inputs), 4
 next(batches)
 kept = [batches, lambda: kept]  # a circle, so that the interpreter ends before the loader does
 """
-    done = subprocess.run([sys.executable, "-c", script], timeout=60, capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-c", script], timeout=180, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 
 

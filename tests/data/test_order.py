@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from stair.data.order import Order, Permutation, held_out_episodes, uniforms
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(1, 3000), st.integers(0, 2**31), st.integers(0, 5))
 def test_a_permutation_reaches_every_number_once(n, seed, epoch):
     assert np.array_equal(np.sort(Permutation(n, seed, epoch)(np.arange(n))), np.arange(n))

@@ -1,4 +1,5 @@
 import json
+import os
 
 import numpy as np
 import pytest
@@ -187,6 +188,12 @@ def test_a_writer_that_is_interrupted_leaves_no_folder(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         write_until_interrupted()
     assert list((tmp_path / "x").iterdir()) == []
+
+
+def test_what_a_killed_writer_of_the_same_number_left_is_in_nobodys_way(tmp_path):
+    (tmp_path / "tabletop" / f".1.0.0.writing-{os.getpid()}").mkdir(parents=True)
+    folder = write_tabletop(tmp_path)
+    assert len(list(RldsFolder.open(folder).episodes("train"))) == len(LENGTHS)
 
 
 def test_an_existing_folder_is_not_overwritten(tmp_path):

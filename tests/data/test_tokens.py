@@ -19,6 +19,7 @@ from stair.data.tokens import (
     TokenSet,
     clip_facts,
     index_key,
+    missing_shards,
     read_manifest,
     shard_file,
     write_manifest,
@@ -187,6 +188,18 @@ def test_an_unfinished_cache_says_what_is_missing(data):
     with pytest.raises(StairError, match=r"1 of 3 shards, tokens-00000\.bin") as refused:
         Corpus.open(data, INPUTS)
     assert "tools/cache-dynamics" in refused.value.hint
+
+
+def test_a_file_that_another_job_was_writing_and_that_has_its_name_now_hides_no_shard(data):
+    place = Path(data.dynamic_tokens) / "tabletop-train"
+    for name in (".tokens-00000.bin.9.tmp", "zz"):  # listed, and gone when looked at
+        (place / name).symlink_to("nowhere")
+    tokens = read_manifest(place)
+    assert tokens is not None
+    assert missing_shards(place, tokens) == []
+    shard_file(place, 1).unlink()
+    assert missing_shards(place, tokens) == [1]
+    assert missing_shards(place / "nowhere", tokens) == [0, 1, 2]
 
 
 def test_no_cache_and_a_damaged_or_newer_one_are_refused(data):

@@ -46,7 +46,7 @@ def vla_eval(address: str) -> dict:
     said: dict = {}
 
     async def talk() -> None:
-        async with Connection(address, timeout=10, max_retries=1) as client:
+        async with Connection(address, timeout=120, max_retries=1) as client:
             said["server"] = client.server_info
             asked = {"images": {"primary": IMAGE}, "task_description": "go"}
             said["actions"] = []

@@ -1,6 +1,7 @@
 """A real policy server without a model: its actions are read off the query itself.
 
 python tests/fakes/scripted_server.py ADDRESS_FILE [--delay_ms 0] [--port 0] [--hz 5] [--name scripted]
+                                      [--dies_after QUERIES]
 
 Actions depend on image, instruction and seed, so that equal queries get equal chunks and others do not.
 """
@@ -9,6 +10,8 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import os
+import signal
 import sys
 import time
 
@@ -32,10 +35,13 @@ def scripted_chunk(query: Query) -> np.ndarray:
 
 
 class ScriptedPolicy:
-    """Answers at once, or after `delay_s` per batch."""
+    """Answers at once, or after `delay_s` per batch; with `dies_after` as many queries, until its process is
+    killed."""
 
-    def __init__(self, *, delay_s: float = 0.0, hz: float = 5.0, name: str = "scripted") -> None:
-        self.delay_s = delay_s
+    def __init__(
+        self, *, delay_s: float = 0.0, hz: float = 5.0, name: str = "scripted", dies_after: int = 0
+    ) -> None:
+        self.delay_s, self.dies_after = delay_s, dies_after
         self.batches: list[int] = []
         self.spec = PolicySpec(
             name=name,
@@ -46,6 +52,8 @@ class ScriptedPolicy:
         )
 
     def act_batch(self, queries: list[Query]) -> np.ndarray:
+        if self.dies_after and sum(self.batches) >= self.dies_after:
+            os.kill(os.getpid(), signal.SIGKILL)
         self.batches.append(len(queries))
         time.sleep(self.delay_s)
         if any(query.instruction == "break" for query in queries):
@@ -60,9 +68,13 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--hz", type=float, default=5.0)
     parser.add_argument("--name", default="scripted")
+    parser.add_argument("--dies_after", type=int, default=0)
     words = parser.parse_args()
     config = ServeConfig(port=words.port, address_file=words.address_file, max_wait_ms=2)
-    run_server(lambda: ScriptedPolicy(delay_s=words.delay_ms / 1000, hz=words.hz, name=words.name), config)
+    policy = ScriptedPolicy(
+        delay_s=words.delay_ms / 1000, hz=words.hz, name=words.name, dies_after=words.dies_after
+    )
+    run_server(lambda: policy, config)
 
 
 if __name__ == "__main__":

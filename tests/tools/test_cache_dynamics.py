@@ -8,7 +8,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -20,11 +19,26 @@ from stair.collect.dataset import collect
 from stair.errors import StairError, UsageError
 from stair.train.config import TrainConfig
 from tests.models.small_univam import write_univam
-from tests.train.small import column, settings_of, train_here
+from tests.train.small import column, settings_of, train_here, wait_until
 from tools.caching import cli
 from tools.caching.work import Share
 
 SCRIPT = Path(__file__).resolve().parents[2] / "tools" / "cache-dynamics"
+
+
+HELD = """
+import runpy, sys, time
+from tools.caching import work
+real = work.write_shard
+def write_shard(folder, shard, values):
+    if shard > 20:
+        time.sleep(1000)
+    real(folder, shard, values)
+work.write_shard = write_shard
+del sys.argv[0]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+"""The tool does not come to its end, however late it is killed."""
 
 
 @pytest.fixture(scope="module")
@@ -140,18 +154,15 @@ def test_a_killed_job_goes_on_with_the_shard_it_was_at(recipe, tmp_path):
     small = ("--rows", "1", "--batch", "1")
     make_cache(recipe, tmp_path / "whole", *small)
     folder = tmp_path / "killed" / "tabletop-train"
-    command = [sys.executable, str(SCRIPT), recipe, str(tmp_path / "killed"), *small]
-    process = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
-    deadline = time.monotonic() + 120
+    command = [sys.executable, "-c", HELD, str(SCRIPT), recipe, str(tmp_path / "killed"), *small]
+    process = subprocess.Popen(
+        command, cwd=SCRIPT.parents[1], stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL
+    )
     try:
-        while len(list(folder.glob("tokens-*.bin"))) < 3:
-            assert process.poll() is None
-            assert time.monotonic() < deadline
-            time.sleep(0.001)
-        process.send_signal(signal.SIGKILL)
+        wait_until(lambda: len(list(folder.glob("tokens-*.bin"))) >= 3 or process.poll() is not None)
     finally:
         process.kill()
-        process.wait()
+    assert process.wait() == -signal.SIGKILL
     finished = {path.name: path.stat().st_mtime_ns for path in folder.glob("tokens-*.bin")}
     abandoned = folder / f".{sorted(content(tmp_path / 'whole'))[-1]}.999.tmp"
     abandoned.write_bytes(b"half")

@@ -1,9 +1,9 @@
 """tools/convert-dataset: both ways, whole or not at all, and going on where it was stopped."""
 
 import json
+import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +16,7 @@ from stair.data.rlds import RldsFolder
 from stair.errors import StairError, UsageError
 from tests.data.conftest import _own_cache, bridge  # noqa: F401
 from tests.data.lerobot.made import SIZE, write_rlds
+from tests.processes import wait_for
 from tools.editions import edition, to_rlds
 from tools.editions.cli import main
 from tools.made_fractal import write_fractal
@@ -113,26 +114,52 @@ def test_a_killed_conversion_goes_on_and_ends_as_an_undisturbed_one(tmp_path, to
     words = [str(source), "--to", to, "--name", "tabletop", "--codec", "jpeg"]
     whole, target = tmp_path / "whole" / name, tmp_path / "killed" / name
     assert main([words[0], str(whole), *words[1:]]) == 0
-    slow = (
-        "import os, time; os.fsync = lambda f: time.sleep(0.4);"
+    held = (  # it does not come to its end, however late it is killed
+        "import itertools, os, sys, time; turns = itertools.count(1);"
+        "turn = lambda: next(turns) < 4 or time.sleep(1000);"
+        "os.fsync = lambda f: turn();"
         "from tools.editions import to_rlds; real = to_rlds.frame;"
-        "to_rlds.frame = lambda b: time.sleep(0.4) or real(b);"
-        "from tools.editions.cli import main; import sys; sys.exit(main(sys.argv[1:]))"
+        "to_rlds.frame = lambda b: turn() and real(b);"
+        "from tools.editions.cli import main; sys.exit(main(sys.argv[1:]))"
     )
-    process = subprocess.Popen([sys.executable, "-c", slow, words[0], str(target), *words[1:]], cwd=CHECKOUT)
+    command = [sys.executable, "-c", held, words[0], str(target), *words[1:]]
+    process = subprocess.Popen(command, cwd=CHECKOUT)
     work = target.with_name(f".{name}.writing")
-    deadline = time.monotonic() + 60
-    while len(list(work.rglob("*.parquet")) + list(work.rglob("*.record"))) < 2:
-        assert time.monotonic() < deadline
-        assert process.poll() is None
-        time.sleep(0.02)
-    process.kill()
-    process.wait()
+
+    def two_are_written() -> bool:
+        return len(list(work.rglob("*.parquet")) + list(work.rglob("*.record"))) >= 2
+
+    try:
+        wait_for(lambda: two_are_written() or process.poll() is not None, 240.0)
+    finally:
+        process.kill()
+    assert process.wait() == -signal.SIGKILL
     assert not target.exists()
     assert main([words[0], str(target), *words[1:]]) == 0
     assert files(target) == files(whole)
     for name in files(whole):
         assert (target / name).read_bytes() == (whole / name).read_bytes(), name
+
+
+@pytest.mark.parametrize("to", ["lerobot", "rlds"])
+def test_a_conversion_that_still_runs_is_not_gone_on_with_by_a_second_one(tmp_path, to, monkeypatch):
+    source = write_rlds(tmp_path / "first")
+    if to == "rlds":
+        assert main([str(source), str(tmp_path / "it_lerobot"), "--to", "lerobot", "--codec", "jpeg"]) == 0
+        source = tmp_path / "it_lerobot"
+    words = [str(source), str(tmp_path / "1.0.0"), "--to", to, "--name", "tabletop", "--codec", "jpeg"]
+    wrote, refused = edition.Room.wrote, []
+
+    def begin_a_second(room, *sizes):
+        monkeypatch.undo()
+        with pytest.raises(StairError, match=r"\.1\.0\.0\.writing is being written by another process"):
+            main(words)
+        refused.append(to)
+        wrote(room, *sizes)
+
+    monkeypatch.setattr(edition.Room, "wrote", begin_a_second)
+    assert main(words) == 0
+    assert refused == [to]
 
 
 def test_a_disk_that_is_too_small_stops_it_with_both_numbers(tmp_path, monkeypatch):
@@ -172,6 +199,6 @@ def test_what_cannot_be_meant_is_refused(tmp_path):
 
 def test_the_command_itself_answers():
     tool = CHECKOUT / "tools" / "convert-dataset"
-    done = subprocess.run([sys.executable, str(tool), "--help"], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, str(tool), "--help"], capture_output=True, text=True)
     assert done.returncode == 0
     assert "--codec" in done.stdout

@@ -20,6 +20,8 @@ from tools.devslurm.shape import HEAD, SLOTS, Cluster, Shape
 from tools.devslurm.system import CannotHere, processes, read_pid, run, wait_until
 
 SCRIPT = Path(__file__).resolve().parents[2] / "tools" / "devcluster"
+PATIENCE_S = 180.0
+"""The machine may be busy, and a node that was lost comes back at Slurm's next look."""
 
 
 def a_cluster(slot: int = 300, **shape) -> Cluster:
@@ -179,7 +181,7 @@ def test_a_stale_pid_file_is_nobody(tmp_path: Path):
 def test_a_zombie_is_dead(tmp_path: Path):
     child = subprocess.Popen(["true"])
     try:
-        assert wait_until(lambda: child.pid not in {process.pid for process in processes()}, 5.0)
+        assert wait_until(lambda: child.pid not in {process.pid for process in processes()}, PATIENCE_S)
         assert Path(f"/proc/{child.pid}").exists()
     finally:
         child.wait()
@@ -227,9 +229,9 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 
 
 def works(cluster: Cluster) -> bool:
-    said = run(["srun", "--time=1", "hostname"], env=environment(cluster), timeout_s=30)
+    said = run(["srun", "--time=1", "hostname"], env=environment(cluster), timeout_s=PATIENCE_S)
     # A node that was lost a moment ago takes its time.
-    return said.splitlines()[-1] == "n1" and wait_until(lambda: look.status(cluster).well, 20.0, 0.5)
+    return said.splitlines()[-1] == "n1" and wait_until(lambda: look.status(cluster).well, PATIENCE_S, 0.5)
 
 
 def test_up_again_leaves_what_lives_alone(small: Cluster):
@@ -259,7 +261,7 @@ def test_killed_daemons_and_a_stale_pid_do_not_block_up(small: Cluster):
     for daemon in daemons(small):
         assert daemon.pid
         os.kill(daemon.pid, signal.SIGKILL)
-        wait_until(lambda daemon=daemon: not daemon.pid, 5.0)
+        assert wait_until(lambda daemon=daemon: not daemon.pid, PATIENCE_S)
         daemon.pid_file.write_text(str(os.getpid()))
     life.up(small.root, small.shape)
     assert works(small)
@@ -293,7 +295,7 @@ def test_down_ends_jobs_and_removes_the_network_and_the_next_up_knows_the_job(sm
     def runs() -> bool:
         return any(process.argv == ("sleep", "1000") for process in network.members(small))
 
-    assert wait_until(runs, 20.0)
+    assert wait_until(runs, PATIENCE_S)
     networks = {network.namespace_of(small, place) for place in small.places}
     assert life.down(small.root) > 0
     assert not networks & {process.network for process in processes()}

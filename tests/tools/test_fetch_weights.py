@@ -8,7 +8,6 @@ import random
 import signal
 import subprocess
 import sys
-import time
 from collections import namedtuple
 from pathlib import Path
 
@@ -16,6 +15,7 @@ import pytest
 
 from stair.console import run_command
 from tests.fakes.hub import REVISION, a_hub
+from tests.processes import wait_for
 from tools.fetching import transfer
 from tools.fetching.artefacts import ARTEFACTS, GROUPS, choose
 from tools.fetching.cli import main
@@ -54,6 +54,7 @@ def hub(monkeypatch):
         monkeypatch.setenv("HF_ENDPOINT", hub.address)
         monkeypatch.setenv("NO_PROXY", "127.0.0.1,localhost")
         monkeypatch.delenv("HF_TOKEN", raising=False)
+        monkeypatch.setattr("huggingface_hub.constants.HF_TOKEN_PATH", "/nowhere")  # whoever is logged in
         monkeypatch.setattr(transfer, "PAUSE_S", 0.0)
         monkeypatch.setattr("huggingface_hub.constants.DOWNLOAD_CHUNK_SIZE", 50_000)
         yield hub
@@ -129,7 +130,8 @@ def test_an_answer_that_breaks_off_is_gone_on_with(hub, tmp_path, monkeypatch):
 
 def test_a_killed_fetch_is_gone_on_with_by_the_next(hub, tmp_path):
     hub.stall[PT] = 200_000
-    environment = os.environ | {"HF_ENDPOINT": hub.address}
+    # Else it gives up the stalled connection after 10 s, and on the next one it gets the rest.
+    environment = os.environ | {"HF_ENDPOINT": hub.address, "HF_HUB_DOWNLOAD_TIMEOUT": "1000"}
     code = (
         "import sys; from huggingface_hub import constants; constants.DOWNLOAD_CHUNK_SIZE = 50_000\n"
         "from tools.fetching.cli import main; main(sys.argv[1:])"
@@ -138,14 +140,13 @@ def test_a_killed_fetch_is_gone_on_with_by_the_next(hub, tmp_path):
     process = subprocess.Popen(
         [sys.executable, "-c", code, *words], env=environment, stderr=subprocess.DEVNULL
     )
-    assert hub.stalled.wait(60)
-    [part] = (tmp_path / "openvla-7b-prismatic/checkpoints").glob(".*.part")
-    deadline = time.monotonic() + 30
-    while part.stat().st_size < 150_000:
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    try:
+        assert hub.stalled.wait(240)
+        [part] = (tmp_path / "openvla-7b-prismatic/checkpoints").glob(".*.part")
+        wait_for(lambda: part.stat().st_size >= 150_000, 240)
+    finally:
+        process.kill()
+    assert process.wait() == -signal.SIGKILL
     have = part.stat().st_size
     assert not (tmp_path / "openvla-7b-prismatic" / PT).exists()
     hub.asked.clear()

@@ -17,7 +17,7 @@ import pytest
 
 from stair.cluster.profile import read_profile
 from stair.evaluate.episodes import append_record, read_records
-from stair.rundir import RunDir
+from stair.rundir import RunDir, write_json
 from stair.submit.folder import write_settings
 from stair.submit.plan import Budgets, Plan
 from stair.submit.planning import make_plan
@@ -29,7 +29,28 @@ from tools.devslurm.shape import Cluster
 from tools.devslurm.system import Process
 
 EPISODES, MEMBERS = 40, 2
-PATIENCE_S = 240.0
+PATIENCE_S = 480.0
+SERVER = """
+# Answers as tools/clairvoyant.py does, but not before whoever is due has been killed: an evaluation that is
+# quicker than the one who kills would come to its end without its kills.
+import json, sys, time
+from pathlib import Path
+sys.path.insert(0, {root!r})
+from stair.console import run_command
+from stair.rundir import RunDir
+from tools import clairvoyant, kills
+run, to_come = RunDir(Path({run!r})), Path({to_come!r})
+def somebody_is_due():
+    moments = json.loads(to_come.read_text())
+    return moments and kills.Reaper(run, 100, 1).on_record() >= moments[0]
+class Patient(clairvoyant.Clairvoyant):
+    def act(self, query):
+        while query.seed in self.moments and to_come.exists() and somebody_is_due():
+            time.sleep(0.02)
+        return super().act(query)
+clairvoyant.Clairvoyant = Patient
+sys.exit(run_command(clairvoyant.main))
+"""
 
 
 def planned(folder: Path) -> Plan:
@@ -45,8 +66,9 @@ def planned(folder: Path) -> Plan:
     return plan
 
 
-def play(plan: Plan, member: int, slurm: StandIn, reaper: kills.Reaper) -> int:
-    """One member to its end, as Slurm and a person would see to it; how often it was started."""
+def play(plan: Plan, member: int, slurm: StandIn, reaper: kills.Reaper, to_come: Path) -> int:
+    """One member to its end, as Slurm and a person would see to it; how often it was started. The moments of
+    the kills that are to come are kept in a file."""
     starts, job, restart = 0, 100, 0
     words = [sys.executable, "-m", "stair.submit.supervise", str(RunDir(Path(plan.run)).plan), "eval"]
     deadline = time.monotonic() + PATIENCE_S
@@ -61,7 +83,10 @@ def play(plan: Plan, member: int, slurm: StandIn, reaper: kills.Reaper) -> int:
         starts += 1
         while process.poll() is None:
             assert time.monotonic() < deadline
+            before = len(reaper.planned)
             reaper.strike()
+            if len(reaper.planned) < before:
+                write_json(to_come, [moment for moment, _ in reaper.planned])
             time.sleep(0.02)
         if process.returncode == 0:
             return starts
@@ -73,14 +98,19 @@ def play(plan: Plan, member: int, slurm: StandIn, reaper: kills.Reaper) -> int:
 
 
 @pytest.mark.slow
-def test_an_array_that_is_killed_at_six_moments_ends_like_the_undisturbed_run(tmp_path):
+def test_an_array_that_is_killed_at_six_moments_ends_like_the_undisturbed_run(tmp_path, monkeypatch):
+    server, to_come = tmp_path / "server.py", tmp_path / "to-come.json"
+    run = kills.Array(Cluster(tmp_path, 0), tmp_path, EPISODES, MEMBERS).run
+    server.write_text(SERVER.format(root=str(kills.ROOT), run=str(run.path), to_come=str(to_come)))
+    monkeypatch.setattr(kills, "SERVER", server)
     peace = kills.play_in_peace(tmp_path, EPISODES)
     assert {one.success for one in peace} == {True, False}
     plan = planned(tmp_path)
     reaper = kills.Reaper(RunDir(Path(plan.run)), EPISODES, 6, seed=1, until=0.5)
     assert {way for _, way in reaper.planned} >= {"simulator", "server", "supervisor"}
+    write_json(to_come, [moment for moment, _ in reaper.planned])
     slurm = StandIn(tmp_path / "bin")
-    starts = sum(play(plan, member, slurm, reaper) for member in range(MEMBERS))
+    starts = sum(play(plan, member, slurm, reaper, to_come) for member in range(MEMBERS))
     rows = kills.compare(peace, RunDir(Path(plan.run)), EPISODES)
     assert [row for row in rows if not row.holds] == []
     assert reaper.struck.total() == 6

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import socket
@@ -25,6 +26,8 @@ from stair.train.world import World, join_world, leave_world
 from tests.models.small import CONFIG, INPUTS
 
 ALONE = World(torch.device("cpu"))
+HELD: list[socket.socket] = []
+"""Ports that tests have asked for, until this process ends."""
 
 
 def make_data(root: Path) -> Path:
@@ -60,9 +63,9 @@ def train_here(config: TrainConfig) -> int:
         torch.set_num_threads(threads)
 
 
-def start(config: TrainConfig, **environment: str) -> subprocess.Popen[str]:
-    """Starts `python -m stair.train`."""
-    return _start(("-m", "stair.train"), config, environment)
+def start(config: TrainConfig, *, code: str = "", **environment: str) -> subprocess.Popen[str]:
+    """Starts `python -m stair.train`, or `code` with its words."""
+    return _start(("-c", code) if code else ("-m", "stair.train"), config, environment)
 
 
 def launch(
@@ -87,10 +90,13 @@ def launch_nodes(config: TrainConfig, logs: Path, nodes: int = 2) -> list[subpro
 
 
 def free_port() -> int:
-    """A port that nobody has now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """A port that nobody has and nobody is given before the run listens on it, seconds later: it stays bound
+    here, which does not keep out those who use addresses again (SO_REUSEADDR), as torch's store does."""
+    probe = socket.socket()
+    probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    probe.bind(("127.0.0.1", 0))
+    HELD.append(probe)
+    return probe.getsockname()[1]
 
 
 def _start(
@@ -125,6 +131,14 @@ def end(processes: Iterable[subprocess.Popen[str]]) -> None:
                 process.kill()
 
 
+def output_of(process: subprocess.Popen[str], seconds: float = 240.0) -> str:
+    """All that a process says until its end."""
+    try:
+        return process.communicate(timeout=seconds)[0]
+    finally:
+        end([process])
+
+
 def metrics(run: Path) -> list[dict[str, Any]]:
     """The lines of metrics.jsonl, every one whole."""
     return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
@@ -137,11 +151,12 @@ def column(run: Path, name: str) -> list[float]:
 
 def children(pid: int) -> list[int]:
     """The processes that a process has started and not yet buried."""
-    try:
-        tasks = list(Path(f"/proc/{pid}/task").iterdir())
-        return [int(word) for task in tasks for word in (task / "children").read_text().split()]
-    except (FileNotFoundError, ProcessLookupError):
-        return []
+    found: list[int] = []
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        for task in list(Path(f"/proc/{pid}/task").iterdir()):
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # a thread that has ended since
+                found += map(int, (task / "children").read_text().split())
+    return found
 
 
 def wait_until(holds: Callable[[], Any], seconds: float = 240.0) -> None:

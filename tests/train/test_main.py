@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from stair.train.__main__ import main, read_config
-from tests.train.small import end, settings_of, start_nodes
+from tests.train.small import end, output_of, settings_of, start, start_nodes
 
 
 def test_a_typo_gets_the_nearest_setting_and_code_two_without_importing_torch() -> None:
@@ -62,6 +62,27 @@ def test_an_unwritable_run_folder_is_two_lines_and_code_one(
     (tmp_path / "file").write_text("")
     assert main(["--run", str(tmp_path / "file/run"), "--engine.device", "cpu"]) == 1
     assert len(capsys.readouterr().err.strip().splitlines()) == 2
+
+
+def test_a_reader_that_dies_while_a_step_is_computed_is_no_bug(tmp_path: Path, data: Path) -> None:
+    """torch tells of it by a signal, and raises wherever Python stands."""
+    code = """
+import multiprocessing, os, signal, sys, time
+from stair.train.__main__ import main
+import stair.train.trainer
+def clip(*words):
+    (reader,) = multiprocessing.active_children()
+    os.kill(reader.pid, signal.SIGKILL)
+    while True:
+        time.sleep(0.01)
+stair.train.trainer.clip_gradients = clip
+sys.exit(main(sys.argv[1:]))
+"""
+    process = start(settings_of(tmp_path / "run", data, data__workers=1), code=code)
+    output = output_of(process)
+    assert process.returncode == 1, output
+    assert "error: a reader process died: DataLoader worker" in output
+    assert "Traceback" not in output
 
 
 def test_an_error_that_all_processes_meet_is_told_by_one(tmp_path: Path) -> None:

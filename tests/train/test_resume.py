@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 import signal
 import subprocess
-import time
 from pathlib import Path
 
 import pytest
@@ -15,30 +14,32 @@ from stair.errors import StairError, UsageError
 from stair.models.saved import load_model
 from stair.rundir import RunDir
 from stair.train.resume import changed_settings, find_resume
-from tests.train.small import column, metrics, settings_of, start, train_here
+from tests.train.small import column, metrics, settings_of, start, train_here, wait_until
 
 
-def test_a_run_killed_in_mid_training_goes_on_bit_for_bit(tmp_path: Path, data: Path, finished: Path) -> None:
-    config = settings_of(tmp_path / "run", data, steps=12, checkpoint__every=4, data__workers=1)
-    process = start(config)
+def test_a_run_killed_in_mid_training_goes_on_bit_for_bit(tmp_path: Path, data: Path) -> None:
+    flags = {"checkpoint__every": 4, "data__workers": 1}
     run = RunDir(tmp_path / "run")
-    deadline = time.monotonic() + 240
-    while not run.saved_checkpoints() and process.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.005)
-    process.send_signal(signal.SIGKILL)
+    process = start(settings_of(run.path, data, steps=100_000, **flags))
+    try:
+        wait_until(lambda: run.saved_checkpoints() or process.poll() is not None)
+    finally:
+        process.kill()
     output, _ = process.communicate()
     assert run.saved_checkpoints(), output
     assert process.returncode == -signal.SIGKILL
-    (run.checkpoints / "step-0000011" / "training").mkdir(parents=True)  # as if killed while saving
-
     reached = run.saved_checkpoints()[-1].step
-    assert reached < 12
-    assert train_here(config) == 0
-    assert not (run.checkpoints / "step-0000011").exists()
-    assert column(run.path, "step") == list(range(1, 13))
+    half = run.checkpoint(reached + 1)  # as if killed while saving
+    half.training.mkdir(parents=True)
+
+    steps = reached + 8
+    assert train_here(settings_of(run.path, data, steps=steps, **flags)) == 0
+    assert not half.path.exists()
+    assert train_here(settings_of(tmp_path / "whole", data, steps=steps)) == 0
+    assert column(run.path, "step") == list(range(1, steps + 1))
     for name in ("loss", "loss_action", "grad_norm", "lr"):
-        assert column(run.path, name) == column(finished, name)
-    assert column(run.path, "attempt") == [1] * reached + [2] * (12 - reached)
+        assert column(run.path, name) == column(tmp_path / "whole", name)
+    assert column(run.path, "attempt") == [1] * reached + [2] * 8
 
 
 def test_a_finished_run_started_again_does_nothing(tmp_path: Path, data: Path) -> None:

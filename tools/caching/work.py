@@ -8,6 +8,7 @@ again; a job that was killed goes on with the shard it was at.
 
 from __future__ import annotations
 
+import contextlib
 import re
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -225,5 +226,6 @@ def sweep(task: Task) -> None:
     """Removes what killed jobs left of shards that this one will make."""
     for shard in task.missing:
         for left in task.folder.glob(f".{shard_file(task.folder, shard).name}.*.tmp"):
-            if time.time() - left.stat().st_mtime > ABANDONED_S:
-                left.unlink(missing_ok=True)
+            with contextlib.suppress(FileNotFoundError):  # it was not left, and has become a shard
+                if time.time() - left.stat().st_mtime > ABANDONED_S:
+                    left.unlink()

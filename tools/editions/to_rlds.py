@@ -12,7 +12,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from stair.data.frames import Frames, open_frames
 from stair.data.index import Index
 from stair.data.lerobot.index import LeRobotSource
 from stair.data.lerobot.pack import groups
-from stair.data.lerobot.writer import QUALITY, work_folder
+from stair.data.lerobot.writer import QUALITY, hold, work_folder
 from stair.data.rlds_features import (
     FILE_TEMPLATE,
     Features,
@@ -72,24 +73,23 @@ def convert(
     index = LeRobotSource.open(source, dataset, split, config or LeRobotConfig(), False).build()
     count = min(index.episodes, episodes or index.episodes)
     work = work_folder(target)
-    _begin(
-        work, {"source": str(source), "split": split, "codec": codec, "dataset": dataset, "episodes": count}
-    )
-    reader = open_frames(index)
-    room = Room(target, count)
-    staged = [work / f"episode-{number:06d}.record" for number in range(count)]
-    todo = [] if (work / PLAN).exists() else [n for n, path in enumerate(staged) if not path.exists()]
-    progress = Progress(f"{dataset} to RLDS", count)
-    progress.resume_at(count - len(todo))
-    size = (0, 0)
-    for nth, number in enumerate(todo, 1):
-        columns, size = _columns(index, reader, number, standard_of(dataset).image, codec)
-        record = frame(encode_example(columns))
-        _write_record(staged[number], record)
-        room.wrote(len(record), len(todo) - nth)
-        progress.update(count - len(todo) + nth)
-    size = size if size[0] else _read_size(index, reader)
-    _finish(work, target, dataset, split, staged, _features(dataset, index, size), codec)
+    settings = {"source": str(source), "split": split, "codec": codec, "dataset": dataset, "episodes": count}
+    with _begun(work, settings):
+        reader = open_frames(index)
+        room = Room(target, count)
+        staged = [work / f"episode-{number:06d}.record" for number in range(count)]
+        todo = [] if (work / PLAN).exists() else [n for n, path in enumerate(staged) if not path.exists()]
+        progress = Progress(f"{dataset} to RLDS", count)
+        progress.resume_at(count - len(todo))
+        size = (0, 0)
+        for nth, number in enumerate(todo, 1):
+            columns, size = _columns(index, reader, number, standard_of(dataset).image, codec)
+            record = frame(encode_example(columns))
+            _write_record(staged[number], record)
+            room.wrote(len(record), len(todo) - nth)
+            progress.update(count - len(todo) + nth)
+        size = size if size[0] else _read_size(index, reader)
+        _finish(work, target, dataset, split, staged, _features(dataset, index, size), codec)
     steps = int(index.starts[count])
     left_out = {name.replace("_", " "): lost for name, lost in vars(index.dropped).items()}
     return Edition(f"RLDS, {codec}", count, steps, folder_bytes(target), left_out)
@@ -104,9 +104,22 @@ def name_of(source: Path) -> str:
     return name
 
 
-def _begin(work: Path, settings: Mapping[str, Any]) -> None:
+@contextmanager
+def _begun(work: Path, settings: Mapping[str, Any]) -> Iterator[None]:
+    """The folder of an unfinished data set, begun or gone on with, for this process alone inside."""
     try:
         work.mkdir(parents=True, exist_ok=True)
+        lock = open(work / ".lock", "w")  # noqa: SIM115
+    except OSError as error:
+        raise StairError(f"cannot write {work}: {error.strerror}", hint="is it writable?") from None
+    with lock:
+        hold(lock, work)
+        _keep_settings(work, settings)
+        yield
+
+
+def _keep_settings(work: Path, settings: Mapping[str, Any]) -> None:
+    try:
         kept = work / SETTINGS
         if not kept.is_file():
             write_whole(kept, json.dumps(settings))

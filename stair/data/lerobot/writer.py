@@ -1,20 +1,21 @@
 """Writes LeRobot data sets, versions 2.0, 2.1 and 3.0.
 
 Takes episodes one by one (numbers, pictures, an instruction), hands on a folder that appears under its name
-when everything is in it. Until then it is a hidden folder beside it, which a second run with the same
+when everything is in it. Until then it is a hidden folder beside it, which the next run with the same
 settings goes on with: an episode counts once its line is in `journal.jsonl`, after its files. The surprise
 is 3.0: its episodes are staged as 2.x files, and packed into large ones at the end (pack.py).
 """
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import IO, Any, Literal
 
 import numpy as np
 
@@ -102,10 +103,14 @@ class LeRobotWriter:
         self.records = Done()
         try:
             self.work.mkdir(parents=True, exist_ok=True)
-            self._go_on()
             self.journal = open(self.work / JOURNAL, "a")  # noqa: SIM115
+            hold(self.journal, self.work)
+            self._go_on()
         except OSError as error:
             raise StairError(f"cannot write {self.work}: {error.strerror}", hint="is it writable?") from None
+        except StairError:
+            self.journal.close()
+            raise
 
     @property
     def done(self) -> int:
@@ -156,21 +161,24 @@ class LeRobotWriter:
         no episode, or for a full disk; a next run then goes on here."""
         from stair.data.lerobot.pack import describe, pack
 
-        self.journal.close()
-        if not self.done:
-            raise StairError(f"{self.folder}: there is no episode to write", hint="does the source have any?")
-        try:
-            places = pack(self.work, self.settings, self.records) if self.settings.version == "v3.0" else None
-            describe(self.work, self.settings, self.records, places)
-            for cut in self.work.rglob(".*"):  # by a kill in the middle of a file
-                cut.unlink()
-            self.work.rename(self.folder)
-            for name in (JOURNAL, SETTINGS, PLAN):
-                (self.folder / name).unlink(missing_ok=True)
-        except OSError as error:
-            raise StairError(
-                f"cannot write {self.folder}: {error.strerror or error}", hint="is the disk full?"
-            ) from None
+        with self.journal:
+            if not self.done:
+                raise StairError(
+                    f"{self.folder}: there is no episode to write", hint="does the source have any?"
+                )
+            try:
+                packed = self.settings.version == "v3.0"
+                places = pack(self.work, self.settings, self.records) if packed else None
+                describe(self.work, self.settings, self.records, places)
+                for cut in self.work.rglob(".*"):  # by a kill in the middle of a file
+                    cut.unlink()
+                self.work.rename(self.folder)
+                for name in (JOURNAL, SETTINGS, PLAN):
+                    (self.folder / name).unlink(missing_ok=True)
+            except OSError as error:
+                raise StairError(
+                    f"cannot write {self.folder}: {error.strerror or error}", hint="is the disk full?"
+                ) from None
 
     def _checked(self, numbers: Mapping[str, np.ndarray], pictures: Mapping[str, Sequence[Any]]) -> int:
         for given, expected in ((numbers, self.settings.numbers), (pictures, self.settings.cameras)):
@@ -232,6 +240,17 @@ class LeRobotWriter:
 def work_folder(folder: Path) -> Path:
     """Where a data set is while it is being written."""
     return folder.with_name(f".{folder.name}.writing")
+
+
+def hold(file: IO[Any], work: Path) -> None:
+    """Keeps an unfinished data set to this process while `file`, which lies in it, is open. Raises StairError
+    while another one is at work there; a file system without locks lets both."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise StairError(f"{work} is being written by another process", hint="wait for its end") from None
+    except OSError:
+        pass
 
 
 def abandon(folder: Path) -> None:

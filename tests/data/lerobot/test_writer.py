@@ -251,6 +251,17 @@ def test_other_settings_do_not_go_on_with_what_was_begun(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_two_processes_do_not_write_one_data_set(tmp_path):
+    writer = LeRobotWriter(tmp_path / "it", settings("v2.1"))
+    add(writer, 0)
+    with pytest.raises(StairError, match="is being written by another process"):
+        LeRobotWriter(tmp_path / "it", settings("v2.1"))
+    for number in range(1, len(LENGTHS)):
+        add(writer, number)
+    writer.close()
+    assert files(tmp_path / "it") == files(write(tmp_path / "alone", "v2.1"))
+
+
 def test_what_does_not_fit_is_refused(tmp_path):
     with pytest.raises(UsageError, match=r"unknown LeRobot version 'v1.0'"):
         LeRobotWriter(tmp_path / "it", settings("v1.0"))
