@@ -8,6 +8,9 @@ import sys
 from stair import console, settings
 from stair.evaluate.config import EvalConfig
 
+STOPS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
+"""Slurm's ways to say stop."""
+
 
 def main() -> None:
     if "--help" in sys.argv or "-h" in sys.argv:
@@ -15,15 +18,19 @@ def main() -> None:
         return
     config = settings.build(EvalConfig, settings.override({}, settings.parse_overrides(sys.argv[1:])))
 
-    # Slurm's ways to say stop; an exception lets the simulator processes be ended too.
-    for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2):
+    # An exception lets the simulator processes be ended too.
+    for number in STOPS:
         signal.signal(number, lambda *_: sys.exit(128 + signal.SIGTERM))
+    try:
+        from stair.evaluate.episodes import summarise
+        from stair.evaluate.evaluation import evaluate
 
-    from stair.evaluate.episodes import summarise
-    from stair.evaluate.evaluation import evaluate
-
-    for summary in summarise(evaluate(config)):
-        console.show(f"{summary.name}: {summary.in_words()}")
+        for summary in summarise(evaluate(config)):
+            console.show(f"{summary.name}: {summary.in_words()}")
+    finally:
+        # Often it is said twice, by Slurm and by who started us: an interpreter that ends cannot be told.
+        for number in STOPS:
+            signal.signal(number, signal.SIG_IGN)
 
 
 if __name__ == "__main__":

@@ -9,10 +9,12 @@ those the folder began with.
 from __future__ import annotations
 
 import json
+import os
 import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 from stair import console, settings
 from stair.errors import StairError, UsageError
@@ -144,7 +146,7 @@ def _keep_settings(run: RunDir, config: EvalConfig, policy: str, facts: dict[str
     import yaml
 
     file, mine = run.episodes / HEADER, {**identity(config, policy), **facts}
-    if file.exists():
+    if not _first_to_write(file, mine):
         try:
             theirs = json.loads(file.read_text())
         except ValueError:
@@ -157,11 +159,26 @@ def _keep_settings(run: RunDir, config: EvalConfig, policy: str, facts: dict[str
                     f"{run.path} holds episodes with {name} {before!r}, not {now!r}",
                     hint="choose another run folder with --run, or the same settings",
                 )
-        return
     if not run.config.exists():
         whole = replace(config, shard=0, shards=1)  # the folder is of all shares
         write_whole(run.config, yaml.safe_dump(settings.dump(whole), sort_keys=False))
-    write_json(file, mine)
+
+
+def _first_to_write(file: Path, value: Any) -> bool:
+    """Writes a JSON file, whole, unless there is one. Of an array's members that begin at once, one does."""
+    if file.exists():
+        return False
+    beside = file.with_name(f".{file.name}.{uuid4().hex}")
+    write_json(beside, value)
+    try:
+        os.link(beside, file)
+    except FileExistsError:
+        return False
+    except OSError:  # a file system without links
+        beside.replace(file)
+    finally:
+        beside.unlink(missing_ok=True)
+    return True
 
 
 def _play(orders: list[Order], done: list[EpisodeRecord], site: Worksite, run: RunDir) -> None:

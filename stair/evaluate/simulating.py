@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from multiprocessing import parent_process
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, TypeVar
@@ -84,15 +85,18 @@ def work(site: Worksite, pipe: Connection, log: Path, samples: tuple[GridPoint, 
 
     samples: a point for every robot whose understanding with the policy is examined first.
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what Ctrl-C means
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what Ctrl-C means, see workers.py
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     die_with_parent(signal.SIGKILL)  # one that hangs must not outlive it
+    if _is_orphan():
+        return
     _speak_into(log)
     from stair.policy.memory import keep_memory
     from stair.policy.remote import ServerGone
 
     keep_memory()
     try:
-        policy = connect(site.address, site.config)
+        policy = join(site)
         simulator = build_simulator(site.config)
         pipe.send(Ready(examine_all(site.config, policy, simulator, samples)))
         while (order := pipe.recv()) is not None:
@@ -129,9 +133,23 @@ def connect(address: str, config: EvalConfig) -> Any:
     )
 
 
+def join(site: Worksite) -> Any:
+    """The policy that the evaluation began with, for a process that comes later; raises as `reconnect`."""
+    from stair.policy.remote import ServerGone, gone
+
+    try:
+        policy = connect(site.address, site.config)
+    except UsageError:
+        raise
+    except StairError as error:
+        lost = gone(site.address, error.why) if isinstance(error, ServerGone) else error
+        return reconnect(site, None, lost)
+    return _the_same(policy, site, None)
+
+
 def reconnect(site: Worksite, spec: Any, gone: StairError) -> Any:
-    """The same policy again. Raises `gone` when it does not come back in time, StairError when another one
-    answers at its address."""
+    """The same policy again; of one whose `spec` is not known yet, its name tells. Raises `gone` when it does
+    not come back in time, StairError when another one answers at its address."""
     deadline, pause_s = time.monotonic() + site.patience_s, 0.25
     while time.monotonic() + pause_s < deadline:
         time.sleep(pause_s)
@@ -142,14 +160,18 @@ def reconnect(site: Worksite, spec: Any, gone: StairError) -> Any:
             raise
         except StairError:  # not there yet, or a port that answers before its server does
             continue
-        if policy.spec != spec:
-            policy.close()
-            raise StairError(
-                f"{site.address} is served by another policy now: {policy.spec.name}",
-                hint="start the one that this evaluation began with, then repeat this command",
-            )
-        return policy
+        return _the_same(policy, site, spec)
     raise gone
+
+
+def _the_same(policy: Any, site: Worksite, spec: Any) -> Any:
+    if policy.spec == spec or (spec is None and policy.spec.name == site.policy):
+        return policy
+    policy.close()
+    raise StairError(
+        f"{site.address} is served by another policy now: {policy.spec.name}",
+        hint="start the one that this evaluation began with, then repeat this command",
+    )
 
 
 def build_simulator(config: EvalConfig) -> Any:
@@ -287,6 +309,12 @@ class _TimedPolicy:
 
     def act(self, query: Any) -> Any:
         return self.watch.time(self.policy.act, query)
+
+
+def _is_orphan() -> bool:
+    """Whether the parent was gone before its death could be asked for."""
+    parent = parent_process()
+    return parent is not None and parent.pid != os.getppid()
 
 
 def _speak_into(log: Path) -> None:

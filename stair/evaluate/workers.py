@@ -17,6 +17,7 @@ import signal
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -27,6 +28,7 @@ from stair.errors import StairError
 from stair.evaluate.episodes import EpisodeRecord
 from stair.evaluate.orders import Order, Orders, Scene
 from stair.evaluate.simulating import Lost, Played, Ready, Refusal, Worksite, blank, work
+from stair.interrupts import born_deaf
 from stair.rundir import RunDir, make_folder
 from stair.sim.contract import GridPoint
 from stair.sim.tasks import EPISODES_A_PROCESS, find_task
@@ -36,6 +38,8 @@ START_S = 600.0
 and robot are held against each other."""
 LEAVE_S = 10.0
 """How long the processes may take to close their simulators at the end."""
+DYING_S = 30.0
+"""How long one whose pipe has ended may take to be dead, and to say of what."""
 LONGEST_WORDS = 300
 
 
@@ -116,10 +120,14 @@ class _Crew:
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe()
         process = context.Process(target=work, args=(self.site, theirs, log, samples), daemon=True)
-        with _one_thread_each():
+        # Looked at before it starts: its last words may stand there before we look again.
+        since, heard_to = time.monotonic(), _size(log)
+        resource_tracker.ensure_running()  # else started beside the first process, and it unblocks
+        # Ctrl-C is for us alone. To ignore it for now would lose one that comes now; blocked, it waits.
+        with _one_thread_each(), born_deaf(signal.SIGINT):
             process.start()
-        theirs.close()
-        self.pool.append(_Worker(place, process, ours, log, samples, time.monotonic(), _size(log)))
+            theirs.close()
+            self.pool.append(_Worker(place, process, ours, log, samples, since, heard_to))
 
     def listen(self) -> list[_Worker]:
         """Waits until somebody says something, and returns who does. Who has taken too long is replaced."""
@@ -137,6 +145,8 @@ class _Crew:
         """Takes in what a process says and gives it something to do."""
         said = _hear(worker)
         if isinstance(said, Refusal):
+            worker.order = None
+            self._take_in_what_is_played()
             raise said.kind(said.what, hint=said.hint)
         if said is None:
             self._replace(worker, _how_it_died(worker))
@@ -206,6 +216,7 @@ class _Crew:
         if not worker.ready:
             self.stillborn += 1
             if self.stillborn > self.site.config.retries:
+                self._take_in_what_is_played()
                 raise DiedStarting(
                     f"{self.stillborn} simulator processes died while starting, the last: {what}",
                     hint=f"all that they said is in {worker.log.parent}",
@@ -213,6 +224,12 @@ class _Crew:
         self._lose(worker, f"the simulator process: {what}")
         if self.orders:
             self.start(worker.place)
+
+    def _take_in_what_is_played(self) -> None:
+        """Before it all ends: others may have finished at the same moment."""
+        for worker in self.pool:
+            if worker.order and worker.pipe.poll() and isinstance(said := _hear(worker), Played):
+                self._record(said.record)
 
     def _lose(self, worker: _Worker, fault: str) -> None:
         """Sees to the episode that broke off, if any: again, or an error on record."""
@@ -254,7 +271,7 @@ def _hear(worker: _Worker) -> Any:
     try:
         return worker.pipe.recv()
     except (EOFError, OSError):
-        worker.process.join(timeout=5)
+        worker.process.join(timeout=DYING_S)
         return None
 
 

@@ -8,12 +8,15 @@ because a server on a compute node must not be asked for through the cluster's w
 
 from __future__ import annotations
 
+import contextlib
+import socket
+import struct
 from contextlib import ExitStack
 from typing import Any
 
 import numpy as np
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidURI
-from websockets.sync.client import connect
+from websockets.sync.client import ClientConnection, connect
 
 from stair.errors import StairError, UsageError
 from stair.policy import vla_eval
@@ -28,6 +31,11 @@ GREETING_S = 3.0
 
 class ServerGone(StairError):
     """The server does not answer any more: no later query can succeed on this connection."""
+
+    def __init__(self, what: str, *, hint: str = "", why: str = "") -> None:
+        super().__init__(what, hint=hint)
+        self.why = why
+        """What the connection said."""
 
 
 class _Silence(Exception):
@@ -58,31 +66,7 @@ class RemotePolicy:
         self._asked = 0
         self._open = ExitStack()
         try:
-            self._socket = self._open.enter_context(
-                connect(
-                    address,
-                    compression=None,
-                    max_size=None,
-                    proxy=None,
-                    open_timeout=timeout_s,
-                    ping_timeout=None,  # `timeout_s` says when a server counts as lost
-                    close_timeout=1,
-                )
-            )
-        except InvalidURI:
-            raise UsageError(
-                f"'{address}' is no address of a policy server", hint="ws://HOST:PORT, or an address file"
-            ) from None
-        except InvalidHandshake as error:
-            raise StairError(
-                f"what listens at {address} is no policy server ({error})", hint="check the port"
-            ) from None
-        except OSError as error:  # TimeoutError included
-            raise ServerGone(
-                f"no policy server answers at {address} ({_reason(error)})",
-                hint="start it with: python -m stair.serve --model DIR",
-            ) from None
-        try:
+            self._socket = self._connect()
             self._dialect, greeting = self._meet(speaks)
             self.spec = self._dialect.read_greeting(greeting, address)
         except BaseException:
@@ -109,6 +93,36 @@ class RemotePolicy:
         """Ends the connection; harmless when repeated."""
         self._open.close()
 
+    def _connect(self) -> ClientConnection:
+        try:
+            return self._open.enter_context(
+                connect(
+                    self.address,
+                    compression=None,
+                    max_size=None,
+                    proxy=None,
+                    open_timeout=self.timeout_s,
+                    ping_timeout=None,  # `timeout_s` says when a server counts as lost
+                    close_timeout=1,
+                )
+            )
+        except InvalidURI:
+            raise UsageError(
+                f"'{self.address}' is no address of a policy server",
+                hint="ws://HOST:PORT, or an address file",
+            ) from None
+        except InvalidHandshake as error:
+            raise StairError(
+                f"what listens at {self.address} is no policy server ({error})", hint="check the port"
+            ) from None
+        except OSError as error:  # TimeoutError included
+            why = _reason(error)
+            raise ServerGone(
+                f"no policy server answers at {self.address} ({why})",
+                hint="start it with: python -m stair.serve --model DIR",
+                why=why,
+            ) from None
+
     def _meet(self, speaks: str) -> tuple[Dialect, Message]:
         """The protocol the server speaks, and its greeting."""
         hello = None if speaks == "auto" else find_dialect(speaks).hello()
@@ -128,20 +142,23 @@ class RemotePolicy:
                 f"{self.address} did not send a handshake {wanted}",
                 hint="is it a policy server? --speaks names its protocol",
             )
-        if late and dialect.hello() is None and dialect.NAME != "stair":
-            # It will take our hello for a request and fail at it.
-            raise StairError(
-                f"{self.address} greets as {dialect.NAME} does, but only after {GREETING_S:g} s",
-                hint=f"--speaks {dialect.NAME}",
-            )
+        if late and dialect.hello() is None:
+            # Not silent but late, as on a machine that is full; our hello it takes for a request, and fails.
+            # Once more from the beginning, and now it has all the time it needs.
+            self.close()
+            self._socket = self._connect()
+            return self._meet(dialect.NAME)
         return dialect, message
 
     def _send(self, message: Message, *, word_keys: bool | None = None) -> None:
         words = self._dialect.WORD_KEYS if word_keys is None else word_keys
         try:
+            _limit_sending(self._socket.socket, self.timeout_s)
             self._socket.send(pack(message, word_keys=words))
         except (ConnectionClosed, OSError) as error:
-            raise self._gone(error) from None
+            # Nobody reads there any more, and what lies between is full.
+            full = isinstance(error.__cause__, BlockingIOError)
+            raise self._gone(TimeoutError() if full else error) from None
 
     def _receive(self, patience_s: float | None = None) -> Any:
         """The next message; raises _Silence after `patience_s`, when that is less than the time-out."""
@@ -163,10 +180,25 @@ class RemotePolicy:
         return unpack(data)
 
     def _gone(self, error: Exception) -> ServerGone:
-        return ServerGone(
-            f"policy server at {self.address} is gone ({_reason(error, self.timeout_s)})",
-            hint="start it again, then repeat this command: it goes on from there",
-        )
+        return gone(self.address, _reason(error, self.timeout_s))
+
+
+def gone(address: str, why: str) -> ServerGone:
+    """What is said of a server that was there before."""
+    return ServerGone(
+        f"policy server at {address} is gone ({why})",
+        hint="start it again, then repeat this command: it goes on from there",
+        why=why,
+    )
+
+
+def _limit_sending(connection: socket.socket, limit_s: float) -> None:
+    """Lets no send stand still for longer: a picture does not fit into the buffers on the way to a server
+    that is frozen, or whose cable is cut. (A time-out of the socket's own would end the reading, too.)"""
+    whole = int(limit_s)
+    moment = struct.pack("@ll", whole, max(1, int((limit_s - whole) * 1e6)))
+    with contextlib.suppress(OSError):  # closed: the send will say why
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, moment)
 
 
 def _reason(error: Exception, timeout_s: float | None = None) -> str:

@@ -3,12 +3,14 @@
 Takes a BatchPolicy, serves until SIGTERM, USR1, USR2 (Slurm's) or Ctrl-C. Whatever a client may send, the
 server lives on: a malformed request is answered by an error that names the field. What is said on a
 connection is session.py's, in one of the protocols of stair/policy/dialects.py. The address file is written
-when the port answers and taken away at a clean stop, so that it never names a server that is not there.
+when the port answers and taken away at a clean stop, so that it never names a server that is not there; one
+that another server has written meanwhile stays.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import signal
 import socket
 from collections.abc import Callable
@@ -27,6 +29,7 @@ from stair.serve.batching import Batcher, BatchPolicy
 from stair.serve.config import ServeConfig, check_mode
 from stair.serve.session import Session
 
+STOPS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
 LARGEST_REQUEST = 64 * 2**20
 """Bytes; a camera image has about one MiB."""
 
@@ -99,10 +102,16 @@ async def serve_policy(
 async def _serve_until_signalled(
     policy: BatchPolicy, config: ServeConfig, started: Callable[[str], None]
 ) -> None:
-    stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    await serve_policy(policy, config, started, stop)
+    stop, loop = asyncio.Event(), asyncio.get_running_loop()
+    for number in STOPS:
+        loop.add_signal_handler(number, stop.set)
+    try:
+        await serve_policy(policy, config, started, stop)
+    finally:
+        # Said twice, by Slurm and by who started us, it must not kill what is about to end cleanly.
+        for number in STOPS:
+            loop.remove_signal_handler(number)
+            signal.signal(number, signal.SIG_IGN)
 
 
 def run_server(load: Callable[[], BatchPolicy], config: ServeConfig) -> None:
@@ -114,8 +123,11 @@ def run_server(load: Callable[[], BatchPolicy], config: ServeConfig) -> None:
     if file is not None:
         file.unlink(missing_ok=True)  # of a server that was killed: nobody may find it while we load
     policy = load()
+    ours = ""
 
     def started(address: str) -> None:
+        nonlocal ours
+        ours = address
         if file is not None:
             write_whole(file, address + "\n")
         console.say(f"{policy.spec.name} is served at {address}")
@@ -123,8 +135,10 @@ def run_server(load: Callable[[], BatchPolicy], config: ServeConfig) -> None:
     try:
         asyncio.run(_serve_until_signalled(policy, config, started))
     finally:
-        if file is not None:
-            file.unlink(missing_ok=True)
+        # A server that is slow to stop may have its successor beside it already.
+        with contextlib.suppress(FileNotFoundError):
+            if file is not None and file.read_text().strip() == ours:
+                file.unlink()
     console.say("server stopped")
 
 

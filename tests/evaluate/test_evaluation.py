@@ -6,19 +6,21 @@ import shutil
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from stair.errors import StairError, UsageError
+from stair.evaluate import evaluation
 from stair.evaluate.config import EvalConfig
-from stair.evaluate.episodes import append_record, read_records
+from stair.evaluate.episodes import HEADER, append_record, read_records
 from stair.evaluate.evaluation import all_points, evaluate, find_address, identity
 from stair.rundir import RunDir
 from tests.evaluate.test_episodes import record
 from tests.fakes.scripted_server import ScriptedPolicy
-from tests.fakes.serving import serving, start_process
+from tests.fakes.serving import LONG_S, serving, start_process
 from tests.processes import is_running
 
 
@@ -109,6 +111,25 @@ def test_other_settings_are_refused_in_the_same_folder(begun, changes, field):
         evaluate(replace(config, **changes))
     assert "--run" in caught.value.hint
     assert sorted(Path(config.run).rglob("*")) == before
+
+
+def test_of_two_that_begin_one_folder_at_once_the_other_is_refused(config, monkeypatch):
+    written = []
+
+    def write(file, value):
+        if not written:  # just before ours stands there, the other's does
+            other = {**value, "seed": 7}
+            evaluation.write_whole(RunDir(Path(config.run)).episodes / HEADER, json.dumps(other))
+        written.append(file)
+        original(file, value)
+
+    original = evaluation.write_json
+    monkeypatch.setattr(evaluation, "write_json", write)
+    with pytest.raises(UsageError, match="seed 7, not 0"):
+        evaluate(config)
+    episodes = RunDir(Path(config.run)).episodes
+    assert [file.name for file in episodes.iterdir()] == [HEADER]
+    assert json.loads((episodes / HEADER).read_text())["seed"] == 7
 
 
 def test_another_policy_is_refused_in_the_same_folder(begun):
@@ -223,15 +244,32 @@ def test_points_of_several_tasks_come_in_order():
     assert [point.episode_id for point in found] == [7, 8]
 
 
-def start_command(address_file, run, episodes):
+@contextmanager
+def command(address_file, run, episodes):
+    """The command, which does not outlive a test that fails."""
     words = {"policy": address_file, "run": run, "episodes": episodes, "workers": 2, "videos": 0}
-    return subprocess.Popen(
+    process = subprocess.Popen(
         [sys.executable, "-m", "stair.evaluate", *(f"--{name}={value}" for name, value in words.items())],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+@contextmanager
+def server_process(address_file, *words):
+    process = start_process(address_file, *words)
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
 
 
 def lines_of(file):
@@ -241,17 +279,13 @@ def lines_of(file):
 def test_a_killed_server_is_two_lines_and_repeating_plays_exactly_the_rest(tmp_path):
     address, run = tmp_path / "address", tmp_path / "run"
     file = run / "episodes" / "tabletop_put_block.jsonl"
-    server = start_process(address, "--delay_ms", "3")
-    command = start_command(address, run, 12)
-    deadline = time.monotonic() + 180
-    while len(lines_of(file)) < 3 and time.monotonic() < deadline:
-        time.sleep(0.02)
-    server.kill()
-    server.communicate()
-    out, said = command.communicate(timeout=180)
+    # Of its 400 answers the examination asks for 7 and an episode for 60: 6 episodes at most, and at least 4
+    # if both processes were in the midst of one.
+    with server_process(address, "--dies_after", "400"), command(address, run, 12) as evaluating:
+        out, said = evaluating.communicate(timeout=2 * LONG_S)
     before = lines_of(file)
     assert 3 <= len(before) < 12
-    assert command.returncode == 1
+    assert evaluating.returncode == 1
     error = said[said.index("error:") :].strip().splitlines()
     assert len(error) == 2
     assert "policy server at ws://127.0.0.1:" in error[0]
@@ -261,14 +295,9 @@ def test_a_killed_server_is_two_lines_and_repeating_plays_exactly_the_rest(tmp_p
     assert all(json.loads(line)["error"] == "" for line in before)
 
     address.unlink()  # left behind by the kill
-    server = start_process(address)
-    try:
-        command = start_command(address, run, 12)
-        out, said = command.communicate(timeout=60)
-    finally:
-        server.terminate()
-        server.communicate()
-    assert command.returncode == 0, said
+    with server_process(address), command(address, run, 12) as evaluating:
+        out, said = evaluating.communicate(timeout=2 * LONG_S)
+    assert evaluating.returncode == 0, said
     assert f"{len(before)} of 12 episodes are on record" in said
     assert "tabletop_put_block: " in out
     after = lines_of(file)
@@ -283,26 +312,40 @@ def children_of(process):
 
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="needs Linux")
 def test_sigterm_ends_an_evaluation_with_its_simulator_processes(tmp_path):
-    server = start_process(tmp_path / "address", "--delay_ms", "3")
-    try:
-        command = start_command(tmp_path / "address", tmp_path / "run", 50)
-        file, deadline = tmp_path / "run" / "episodes" / "tabletop_put_block.jsonl", time.monotonic() + 180
-        while not lines_of(file) and time.monotonic() < deadline:
+    address, run = tmp_path / "address", tmp_path / "run"
+    file, deadline = run / "episodes" / "tabletop_put_block.jsonl", time.monotonic() + 2 * LONG_S
+    # More episodes than end before the signal comes, wherever this process stands still.
+    with server_process(address, "--delay_ms", "3"), command(address, run, 5000) as evaluating:
+        while not lines_of(file):
+            assert time.monotonic() < deadline
+            assert evaluating.poll() is None
             time.sleep(0.02)
-        children = children_of(command)
+        children = children_of(evaluating)
         assert len(children) >= 2
-        command.terminate()
-        _, said = command.communicate(timeout=15)
-    finally:
-        server.terminate()
-        server.communicate()
-    assert command.returncode == 128 + 15
+        evaluating.terminate()
+        _, said = evaluating.communicate(timeout=LONG_S)
+    assert evaluating.returncode == 128 + 15
     assert "Traceback" not in said
-    deadline = time.monotonic() + 3  # multiprocessing's own resource tracker leaves a moment later
+    deadline = time.monotonic() + LONG_S  # multiprocessing's own resource tracker leaves a moment later
     while any(map(is_running, children)) and time.monotonic() < deadline:
         time.sleep(0.02)
     assert not any(map(is_running, children))
     assert all(json.loads(line)["error"] == "" for line in lines_of(file))
+
+
+def test_an_evaluation_may_be_told_to_stop_twice():
+    code = (
+        "import atexit, os, signal, sys\n"
+        "def told(*config): os.kill(os.getpid(), signal.SIGTERM)\n"
+        "atexit.register(told)  # the second time its interpreter is ending already\n"
+        "from stair import console\n"
+        "from stair.evaluate import evaluation\n"
+        "from stair.evaluate.__main__ import main\n"
+        "evaluation.evaluate = told\n"
+        "sys.exit(console.run_command(main))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=LONG_S)
+    assert (done.returncode, done.stderr) == (128 + 15, "")
 
 
 def test_records_of_another_task_in_the_folder_are_left_alone(begun):

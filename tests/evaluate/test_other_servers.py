@@ -11,7 +11,7 @@ from stair.evaluate.config import EvalConfig
 from stair.evaluate.evaluation import evaluate
 from stair.policy.wire import pack, unpack
 from tests.fakes.scripted_server import ScriptedPolicy
-from tests.fakes.serving import serving
+from tests.fakes.serving import LONG_S, serving
 
 
 @pytest.fixture
@@ -32,7 +32,7 @@ def openpi_server():
     thread.start()
     yield f"ws://127.0.0.1:{server.socket.getsockname()[1]}", seen
     server.shutdown()
-    thread.join(5)
+    thread.join(LONG_S)
 
 
 def test_our_evaluation_drives_a_server_of_openpis_message_format(openpi_server, tmp_path):

@@ -20,13 +20,13 @@ def matrix(turn):
 angles = st.tuples(*[st.floats(-1.2, 1.2)] * 3).map(np.array)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(angles)
 def test_angles_come_back_from_the_axis(rpy):
     assert roll_pitch_yaw(axis_angle(rpy)) == pytest.approx(rpy, abs=1e-9)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(angles, st.sampled_from([0.5, 1.0, 1.7]))
 def test_the_axis_stays_and_the_angle_grows(rpy, scale):
     action = np.concatenate([[0.1, -0.2, 0.3], rpy, [1.0]])

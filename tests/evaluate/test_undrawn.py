@@ -51,6 +51,7 @@ def test_the_cause_takes_the_place_of_the_symptom_which_is_said_before(config, m
 
 def test_where_the_doctor_fails_or_finds_nothing_the_symptom_stays(config, monkeypatch, capsys):
     symptom = CannotDraw("the picture is constant", hint="h")
+    monkeypatch.setattr(undrawn, "choose_driver", lambda choice: choice)  # it sets this process's environment
 
     def broken(visit: object) -> None:
         raise RuntimeError("a bug of the doctor's")

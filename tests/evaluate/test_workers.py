@@ -2,23 +2,32 @@
 
 import os
 import signal
+import subprocess
+import sys
 import time
+from contextlib import suppress
 from dataclasses import replace
+from multiprocessing.context import SpawnProcess
+from multiprocessing.process import BaseProcess
 from pathlib import Path
+from types import SimpleNamespace
+from uuid import uuid4
 
 import pytest
 
 from stair.errors import StairError
-from stair.evaluate import workers
+from stair.evaluate import simulating, workers
 from stair.evaluate.config import EvalConfig
 from stair.evaluate.orders import HOPELESS
-from stair.evaluate.simulating import Lost, Played, Ready, Refusal, blank
+from stair.evaluate.simulating import Lost, Played, Ready, Refusal, blank, join
 from stair.evaluate.workers import Order, Worksite, last_words, run_orders
+from stair.policy.remote import ServerGone
 from stair.sim.contract import GridPoint
 from tests.fakes.scripted_server import ScriptedPolicy
-from tests.fakes.serving import serving, start_process
+from tests.fakes.serving import LONG_S, kept_port, serving, start_process
 
 TASK = "tabletop_put_block"
+ROOT = Path(__file__).parents[2]
 
 
 class Doomed:
@@ -28,23 +37,24 @@ class Doomed:
         self.folder, self.fate, self.at, self.times = folder, fate, at, times
 
     def __call__(self, site, pipe, log, samples):
-        (self.folder / f"start-{os.getpid()}").touch()
-        if self.at == "start":
+        me = uuid4().hex
+        before = starts(self.folder)
+        (self.folder / f"start-{me}").touch()
+        if self.at == "start" and before < self.times:
             self.suffer(pipe, log)
         pipe.send(Ready())
         while (order := pipe.recv()) is not None:
             with (self.folder / "played").open("a") as file:
-                file.write(f"{os.getpid()} {order.point.task} {order.point.episode_id}\n")
-            if order.point.episode_id == self.at and self.suffer(pipe, log):
-                continue
-            pipe.send(Played(blank(order, site)))
+                file.write(f"{me} {order.point.task} {order.point.episode_id}\n")
+            if self.dooms(order):
+                self.suffer(pipe, log)
+            else:
+                pipe.send(Played(blank(order, site)))
+
+    def dooms(self, order):
+        return order.point.episode_id == self.at and len(order.faults) < self.times
 
     def suffer(self, pipe, log):
-        mark = self.folder / "suffered"
-        before = len(mark.read_text()) if mark.exists() else 0
-        if before >= self.times:
-            return False
-        mark.write_text("x" * (before + 1))
         with log.open("a") as file:
             file.write("hello\nout of luck\n")
         match self.fate:
@@ -58,7 +68,6 @@ class Doomed:
                 pipe.send(Lost("device lost", fit=False))
             case "refusal":
                 pipe.send(Refusal(StairError, "no", "mend it"))
-        return True
 
 
 @pytest.fixture
@@ -87,8 +96,16 @@ def starts(folder):
         ("broken", "device lost"),
     ],
 )
-def test_an_episode_that_is_lost_is_played_again_on_a_fresh_process(run, tmp_path, fate, words):
-    records = run(Doomed(tmp_path, fate, 100001, times=1), episode_timeout_s=3)
+def test_an_episode_that_is_lost_is_played_again_on_a_fresh_process(run, tmp_path, monkeypatch, fate, words):
+    doomed = Doomed(tmp_path, fate, 100001, times=1)
+    original = workers._Crew._limit_s
+
+    def limit_s(crew, worker):  # who only stands still for a while on a full machine is not taken for hung
+        hangs = fate == "hang" and worker.order and doomed.dooms(worker.order)
+        return original(crew, worker) if hangs else workers.START_S
+
+    monkeypatch.setattr(workers._Crew, "_limit_s", limit_s)
+    records = run(doomed, episode_timeout_s=3)
     assert [records[number].error for number in range(4)] == [""] * 4
     assert (records[1].attempts, records[1].faults) == (2, (words,))
     assert {(records[n].attempts, records[n].faults) for n in (0, 2, 3)} == {(1, ())}
@@ -120,9 +137,125 @@ def test_a_process_that_hangs_while_starting_is_ended(run, tmp_path, monkeypatch
         run(Doomed(tmp_path, "hang", "start"), retries=0)
 
 
+def test_what_a_process_says_before_anybody_looks_is_heard(run, tmp_path, monkeypatch):
+    def start(process):  # and then this process stands still until that one is dead
+        BaseProcess.start(process)
+        process.join()
+
+    monkeypatch.setattr(SpawnProcess, "start", start)
+    with pytest.raises(StairError, match=r"2 .* died while starting, the last: .*code 7\): out of luck"):
+        run(Doomed(tmp_path, "exit", "start"), retries=1)
+
+
+class Struck(Doomed):
+    """Ctrl-C comes while its interpreter is still busy with itself."""
+
+    def __setstate__(self, state):
+        self.__dict__.update(state)
+        os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_a_process_does_not_hear_ctrl_c_even_before_its_first_line(run, tmp_path, heard_interrupts):
+    assert len(run(Struck(tmp_path))) == 4
+    assert starts(tmp_path) == 1
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
+
+
+def test_ctrl_c_while_a_process_is_started_ends_that_one_too(run, tmp_path, monkeypatch, heard_interrupts):
+    started = []
+
+    def start(process):
+        BaseProcess.start(process)
+        started.append(process)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(SpawnProcess, "start", start)
+    with pytest.raises(KeyboardInterrupt):
+        run(Doomed(tmp_path), processes=2)
+    assert [process.is_alive() for process in started] == [False]
+
+
 def test_a_refusal_ends_it_all(run, tmp_path):
     with pytest.raises(StairError, match="no"):
         run(Doomed(tmp_path, "refusal", 100001))
+
+
+class Orphan:
+    """A process that comes to its first line when its parent is gone, and would then hang."""
+
+    def __init__(self, folder, parent):
+        self.folder, self.parent = folder, parent
+
+    def __setstate__(self, state):
+        self.__dict__.update(state)
+        while os.getppid() == self.parent:
+            time.sleep(0.01)
+
+    def __call__(self, pipe):
+        simulating.join = self.hang
+        simulating.work(Worksite("ws://h:1", EvalConfig(), "p"), pipe, self.folder / "log", ())
+
+    def hang(self, site):
+        (self.folder / "hangs").touch()
+        time.sleep(600)
+
+
+def test_a_process_whose_parent_died_before_its_first_line_ends(tmp_path):
+    code = (
+        "import multiprocessing, os, pathlib, sys; from tests.evaluate.test_workers import Orphan\n"
+        "context = multiprocessing.get_context('spawn'); ours, theirs = context.Pipe()\n"
+        "orphan = Orphan(pathlib.Path(sys.argv[1]), os.getpid())\n"
+        "context.Process(target=orphan, args=(theirs,)).start(); os._exit(0)"
+    )
+    # Its output ends when the last of them does.
+    done = subprocess.run(
+        [sys.executable, "-c", code, tmp_path], cwd=ROOT, capture_output=True, text=True, timeout=LONG_S
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert not list(tmp_path.iterdir())
+
+
+class Together:
+    """While the record of place 0 is written, place 1 refuses to go on and place 2 has played to the end."""
+
+    def __init__(self, folder):
+        self.folder = folder
+
+    def __call__(self, site, pipe, log, samples):
+        pipe.send(Ready())
+        order, me = pipe.recv(), log.stem
+        (self.folder / f"has-{me}").touch()
+        if me == "0":
+            self.wait_for("has-1", "has-2")
+        else:
+            self.wait_for("busy")
+        pipe.send(Refusal(StairError, "no", "mend it") if me == "1" else Played(blank(order, site)))
+        (self.folder / f"said-{me}").touch()
+        with suppress(EOFError):
+            pipe.recv()
+
+    def wait_for(self, *marks):
+        deadline = time.monotonic() + LONG_S
+        while not all((self.folder / mark).exists() for mark in marks):
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+
+
+def test_what_others_have_finished_when_one_refuses_is_on_record(tmp_path, monkeypatch):
+    together, records = Together(tmp_path), []
+    monkeypatch.setattr(workers, "work", together)
+
+    def on_record(record):
+        records.append(record)
+        if len(records) == 1:
+            (tmp_path / "busy").touch()
+            together.wait_for("said-1", "said-2")
+
+    orders = [Order(GridPoint(TASK, number), False) for number in range(3)]
+    site = Worksite("ws://127.0.0.1:9", EvalConfig(run=str(tmp_path / "run")), "p")
+    with pytest.raises(StairError, match="no"):
+        run_orders(orders, site, 3, on_record)
+    assert len({record.key for record in records}) == 2
 
 
 def test_a_process_is_replaced_after_as_many_episodes_as_told(run, tmp_path):
@@ -196,7 +329,7 @@ def test_a_record_says_where_the_time_went_and_what_the_simulator_told(tmp_path)
         (record,) = play(address, tmp_path, 1, max_steps=20, camera=32)
     assert record.steps == 20
     assert record.queries == 2
-    assert 0.1 < record.times_s["policy"] < record.wall_s
+    assert 0.1 <= record.times_s["policy"] < record.wall_s
     rounding = 0.002
     assert 0 < record.times_s["simulator"] <= record.wall_s - record.times_s["policy"] + rounding
     assert record.info.keys() == record.info_ever.keys() == {"grasped", "held"}
@@ -215,26 +348,30 @@ def test_what_a_process_prints_is_in_its_log_and_not_in_the_console(tmp_path, ca
     assert "Warning" not in capfd.readouterr().err
 
 
-def test_a_server_given_by_its_address_may_come_back(tmp_path):
-    address = tmp_path / "address"
-    server = start_process(address, "--delay_ms", "150")
-    where = address.read_text().strip()
-    restarted = []
+@pytest.fixture
+def port():
+    with kept_port() as port:
+        yield port
+
+
+def test_a_server_given_by_its_address_may_come_back(tmp_path, port):
+    where = f"ws://127.0.0.1:{port}"
+    servers = [start_process(tmp_path / "address", "--port", str(port))]
 
     def on_record(record):
-        if not restarted:
-            server.kill()
-            server.wait()
-            restarted.append(start_process(tmp_path / "again", "--port", where.rpartition(":")[2]))
+        if len(servers) == 1:
+            servers[0].kill()
+            servers[0].wait()
+            servers.append(start_process(tmp_path / "again", "--port", str(port)))
         records.append(record)
 
     records = []
     orders = [Order(GridPoint(TASK, 100000 + number), False) for number in range(3)]
-    config = EvalConfig(policy=where, run=str(tmp_path), control="chunk", execute=16, patience_s=30)
+    config = EvalConfig(policy=where, run=str(tmp_path), control="chunk", execute=16, patience_s=LONG_S)
     try:
         run_orders(orders, Worksite(where, config, "scripted"), 1, on_record)
     finally:
-        for one in (server, *restarted):
+        for one in servers:
             one.kill()
             one.communicate()
     assert [(one.error, one.attempts) for one in records] == [("", 1), ("", 1), ("", 2)]
@@ -242,18 +379,58 @@ def test_a_server_given_by_its_address_may_come_back(tmp_path):
     assert "is gone" in records[2].faults[0]
 
 
-def test_a_server_that_stays_away_ends_it_all(tmp_path):
-    server = start_process(tmp_path / "address", "--delay_ms", "150")
-    address = (tmp_path / "address").read_text().strip()
+def test_a_server_that_stays_away_ends_it_all(tmp_path, port):
+    address = f"ws://127.0.0.1:{port}"
+    server = start_process(tmp_path / "address", "--port", str(port))
     config = EvalConfig(policy=address, run=str(tmp_path), control="chunk", execute=16, patience_s=1)
     orders = [Order(GridPoint(TASK, 100000 + number), False) for number in range(3)]
 
     def on_record(record):
         server.kill()
+
+    try:
+        with pytest.raises(StairError, match="is gone"):
+            run_orders(orders, Worksite(address, config, "scripted"), 1, on_record)
+    finally:
+        server.kill()
         server.communicate()
 
-    with pytest.raises(StairError, match="is gone"):
-        run_orders(orders, Worksite(address, config, "scripted"), 1, on_record)
+
+AWAY = ServerGone("no policy server answers at ws://h:1 (connection refused)", why="connection refused")
+
+
+@pytest.fixture
+def arrive(monkeypatch):
+    """Has a process join an evaluation of the policy `p`, whose server does one thing after the other."""
+
+    def arrive(*deeds, policy="ws://h:1"):
+        left = list(deeds)
+
+        def connect(address, config):
+            if isinstance(left[0], str):
+                return SimpleNamespace(spec=SimpleNamespace(name=left.pop(0)), close=lambda: None)
+            raise left.pop(0)
+
+        monkeypatch.setattr(simulating, "connect", connect)
+        return join(Worksite("ws://h:1", EvalConfig(policy=policy, patience_s=LONG_S), "p"))
+
+    return arrive
+
+
+def test_a_process_that_comes_while_the_server_is_away_waits_for_it_too(arrive):
+    assert arrive(AWAY, "p").spec.name == "p"
+    with pytest.raises(
+        ServerGone, match=r"policy server at ws://h:1 is gone \(connection refused\)"
+    ) as caught:
+        arrive(AWAY, policy="server.address")  # whoever wrote that file watches it
+    assert "goes on from there" in caught.value.hint
+
+
+def test_a_process_plays_with_no_other_policy_than_the_evaluation_began_with(arrive):
+    with pytest.raises(StairError, match="is served by another policy now: q"):
+        arrive("q")
+    with pytest.raises(StairError, match="is served by another policy now: q"):
+        arrive(AWAY, "q")
 
 
 def test_last_words_name_a_crash_or_are_the_last_line(tmp_path):

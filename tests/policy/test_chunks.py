@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from stair.policy.chunks import AdaptiveEnsemble, BinaryGripper, ChunkPlayer, StickyGripper
@@ -26,7 +26,6 @@ def by_hand(chunks, step, horizon, alpha):
     ]
 
 
-@settings(deadline=None)
 @given(st.integers(1, 9), st.sampled_from([0.0, 0.1, 2.0]), st.integers(0, 1000))
 def test_the_ensemble_equals_the_formula_at_every_step(horizon, alpha, seed):
     chunks = np.random.default_rng(seed).normal(size=(12, 16, 7))

@@ -21,7 +21,7 @@ plain = st.recursive(
 dtypes = st.sampled_from(["uint8", "bool", "float32", ">f8", "int64", "float16"])
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(plain)
 def test_plain_values_come_back_unchanged(value):
     assert unpack(pack(value)) == value

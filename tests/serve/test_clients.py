@@ -17,7 +17,7 @@ from stair.policy.remote import RemotePolicy
 from tests.fakes import other_clients
 from tests.fakes.other_clients import IMAGE
 from tests.fakes.scripted_server import ScriptedPolicy, scripted_chunk
-from tests.fakes.serving import serving
+from tests.fakes.serving import LONG_S, serving
 
 MAKER = Path(__file__).resolve().parents[2] / "tools" / "reference_venv.py"
 
@@ -35,7 +35,7 @@ def their_python():
 def drive(their_python, kind, **settings):
     with serving(ScriptedPolicy(), **settings) as address:
         done = subprocess.run(
-            [*their_python, kind, address], capture_output=True, text=True, timeout=120, check=False
+            [*their_python, kind, address], capture_output=True, text=True, timeout=600, check=False
         )
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.splitlines()[-1])
@@ -78,12 +78,12 @@ def test_our_client_drives_a_server_of_vla_evals(their_python, tmp_path):
         [*their_python, "vla-eval-server", str(file)], stderr=subprocess.PIPE, text=True
     )
     try:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + LONG_S
         while not (file.exists() and file.read_text()):
             assert process.poll() is None, process.stderr.read()
             assert time.monotonic() < deadline
             time.sleep(0.05)
-        remote = RemotePolicy(f"ws://127.0.0.1:{file.read_text()}", timeout_s=20, speaks="vla-eval")
+        remote = RemotePolicy(f"ws://127.0.0.1:{file.read_text()}", timeout_s=LONG_S, speaks="vla-eval")
         assert (remote.spec.name, remote.spec.speaks) == ("Counting", "vla-eval")
         assert remote.spec.convention_for("bridge_orig").gripper == "absolute_1_open"
         query = Query(IMAGE, "go", "bridge_orig", 0)

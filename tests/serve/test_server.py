@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 import urllib.request
 
 import numpy as np
@@ -17,7 +18,7 @@ from stair.policy.native import query_message, read_query
 from stair.policy.remote import RemotePolicy
 from stair.policy.wire import pack, unpack
 from tests.fakes.scripted_server import ScriptedPolicy, scripted_chunk
-from tests.fakes.serving import SCRIPT, serving, start_process
+from tests.fakes.serving import LONG_S, SCRIPT, serving, start_process
 
 IMAGE = np.zeros((3, 4, 3), np.uint8)
 GOOD = query_message(Query(IMAGE, "go", "tabletop", 3))
@@ -25,7 +26,7 @@ GOOD = query_message(Query(IMAGE, "go", "tabletop", 3))
 
 def exchange(connection, data):
     connection.send(data)
-    return unpack(connection.recv(timeout=10))
+    return unpack(connection.recv(timeout=LONG_S))
 
 
 @pytest.fixture
@@ -35,17 +36,17 @@ def raw():
         serving(ScriptedPolicy()) as address,
         connect(address, compression=None, max_size=None, proxy=None) as connection,
     ):
-        assert "stair" in unpack(connection.recv(timeout=10))
+        assert "stair" in unpack(connection.recv(timeout=LONG_S))
         yield connection
 
 
 def test_many_clients_are_batched_and_each_gets_what_it_would_get_alone():
     policy, answers, all_here = ScriptedPolicy(), {}, threading.Barrier(4)
-    with serving(policy, max_wait_ms=2000) as address:
+    with serving(policy, max_wait_ms=1000 * LONG_S) as address:
 
         def client(number):
-            remote = RemotePolicy(address, timeout_s=20)
-            all_here.wait(20)
+            remote = RemotePolicy(address, timeout_s=LONG_S)
+            all_here.wait(LONG_S)
             for step in range(5):
                 query = Query(np.full((8, 8, 3), number, np.uint8), "go", "tabletop", step)
                 answers[number, step] = (query, remote.act(query))
@@ -55,7 +56,7 @@ def test_many_clients_are_batched_and_each_gets_what_it_would_get_alone():
         for thread in threads:
             thread.start()
         for thread in threads:
-            thread.join(30)
+            thread.join(2 * LONG_S)
     assert len(answers) == 20
     for query, actions in answers.values():
         assert np.array_equal(actions, scripted_chunk(query))
@@ -117,10 +118,10 @@ def test_a_client_that_vanishes_in_mid_request_harms_nobody():
     with serving(ScriptedPolicy(delay_s=0.2)) as address:
         for _ in range(2):
             vanishing = connect(address, compression=None, proxy=None).__enter__()
-            vanishing.recv(timeout=10)
+            vanishing.recv(timeout=LONG_S)
             vanishing.send(pack(GOOD))
             vanishing.socket.close()
-        remote = RemotePolicy(address, timeout_s=10)
+        remote = RemotePolicy(address, timeout_s=LONG_S)
         assert remote.act(Query(IMAGE, "go", "tabletop", 0)).shape == (16, 7)
         remote.close()
 
@@ -130,7 +131,7 @@ def test_health_is_told_where_each_protocol_looks(path, body):
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     with (
         serving(ScriptedPolicy()) as address,
-        opener.open(address.replace("ws:", "http:") + path, timeout=10) as answer,
+        opener.open(address.replace("ws:", "http:") + path, timeout=LONG_S) as answer,
     ):
         assert answer.status == 200
         assert answer.read().strip() == body
@@ -139,17 +140,58 @@ def test_health_is_told_where_each_protocol_looks(path, body):
 def test_sigterm_ends_the_server_cleanly_and_takes_its_address_away(tmp_path):
     file = tmp_path / "address"
     process = start_process(file)
-    address = file.read_text()
-    assert address.startswith("ws://127.0.0.1:")
-    assert address.endswith("\n")
-    remote = RemotePolicy(address.strip(), timeout_s=10)
-    remote.act(Query(IMAGE, "go", "tabletop", 0))
-    process.send_signal(signal.SIGTERM)
-    _, said = process.communicate(timeout=10)
+    try:
+        address = file.read_text()
+        assert address.startswith("ws://127.0.0.1:")
+        assert address.endswith("\n")
+        remote = RemotePolicy(address.strip(), timeout_s=LONG_S)
+        remote.act(Query(IMAGE, "go", "tabletop", 0))
+        process.send_signal(signal.SIGTERM)
+        _, said = process.communicate(timeout=LONG_S)
+    finally:
+        process.kill()
     assert process.returncode == 0
     assert "server stopped" in said
     assert "Traceback" not in said
     assert not file.exists()
+
+
+def test_a_server_that_is_told_to_stop_twice_ends_as_cleanly(tmp_path):
+    """Slurm tells all processes of a step, and who started this one tells it too."""
+    file = tmp_path / "address"
+    code = (
+        "import asyncio, os, signal; from tests.fakes import scripted_server; run = asyncio.run\n"
+        "def told_again(serving): run(serving); os.kill(os.getpid(), signal.SIGTERM)\n"
+        "asyncio.run = told_again; scripted_server.main()"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, str(file)], cwd=SCRIPT.parents[2], stderr=subprocess.PIPE, text=True
+    )
+    try:
+        deadline = time.monotonic() + LONG_S
+        while not file.exists() and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.02)
+        process.send_signal(signal.SIGTERM)
+        _, said = process.communicate(timeout=LONG_S)
+    finally:
+        process.kill()
+    assert process.returncode == 0, said
+    assert "server stopped" in said
+    assert not file.exists()
+
+
+def test_a_server_that_stops_leaves_its_successors_address_alone(tmp_path):
+    """It may be slow to stop, and the next attempt of its job quick to start."""
+    file = tmp_path / "address"
+    process = start_process(file)
+    try:
+        file.write_text("ws://127.0.0.1:1\n")
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=LONG_S)
+    finally:
+        process.kill()
+    assert process.returncode == 0
+    assert file.read_text() == "ws://127.0.0.1:1\n"
 
 
 def test_an_address_of_a_killed_server_is_not_there_while_the_next_one_loads(tmp_path):
@@ -163,7 +205,7 @@ def test_an_address_of_a_killed_server_is_not_there_while_the_next_one_loads(tmp
             env={**os.environ, "PYTHONPATH": str(SCRIPT.parents[2])},
             capture_output=True,
             text=True,
-            timeout=20,
+            timeout=LONG_S,
         )
     finally:
         process.terminate()

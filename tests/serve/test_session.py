@@ -242,7 +242,7 @@ values = st.recursive(
 )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.lists(st.dictionaries(names, values, max_size=6), max_size=8), st.booleans())
 def test_whatever_is_sent_is_answered_without_an_accident(messages, robot):
     mode = {"mode": "robot", "ensemble": 2} if robot else {}

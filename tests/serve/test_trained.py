@@ -20,7 +20,7 @@ from stair.policy.remote import RemotePolicy
 from stair.policy.wire import pack, unpack
 from stair.serve.config import ServeConfig
 from stair.serve.trained import ENSEMBLE_HORIZON, clip_as_cogact, load_policy
-from tests.fakes.serving import serving
+from tests.fakes.serving import LONG_S, serving
 from tests.models.small import CONFIG, INPUTS
 
 
@@ -142,7 +142,7 @@ def test_predictions_are_clipped_as_cogact_does_only_when_asked(models, policy):
 
 def test_a_trained_policy_is_served_over_a_socket(policy):
     with serving(policy) as address:
-        remote = RemotePolicy(address, timeout_s=20)
+        remote = RemotePolicy(address, timeout_s=LONG_S)
         assert np.array_equal(remote.act(queries()[0]), policy.act_batch(queries()[:1])[0])
         remote.close()
 
@@ -194,7 +194,7 @@ def test_cuda_is_refused_where_there_is_none(models):
 )
 def test_the_command_refuses_in_two_lines(words, code, told):
     done = subprocess.run(
-        [sys.executable, "-m", "stair.serve", *words], capture_output=True, text=True, timeout=60
+        [sys.executable, "-m", "stair.serve", *words], capture_output=True, text=True, timeout=LONG_S
     )
     assert done.returncode == code
     assert told in done.stderr

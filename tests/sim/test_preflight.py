@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -35,6 +37,10 @@ def test_whatever_goes_wrong_is_named(choice: str, code: int, out: str, err: str
     assert caught.value.hint
 
 
-def test_a_hang_ends_at_the_time_limit():
+def test_a_hang_ends_at_the_time_limit(tmp_path: Path, monkeypatch):
+    hangs = tmp_path / "python"
+    hangs.write_text("#!/bin/sh\nexec sleep 600\n")
+    hangs.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(hangs))
     with pytest.raises(CannotDraw, match=r"did not end within 0.01 s"):
         preflight("cpu", timeout_s=0.01)

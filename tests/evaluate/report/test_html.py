@@ -39,7 +39,7 @@ def show(page, folder, *flags):
     words += ["--disable-background-networking", "--disable-sync", "--disable-extensions", *flags]
     words += ["--host-resolver-rules=MAP * 127.0.0.1:9", f"--user-data-dir={folder / 'profile'}"]
     words += ["--window-size=1100,4400", f"--log-net-log={log}", f"--screenshot={picture}", page.as_uri()]
-    subprocess.run(words, check=True, capture_output=True, timeout=60)
+    subprocess.run(words, check=True, capture_output=True, timeout=300)
     asked = set(re.findall(r'"url":"(https?://[^"]+|wss?://[^"]+)', log.read_text()))
     return Image.open(picture).convert("RGB"), {
         url for url in asked if not (urlparse(url).hostname or "").endswith(ITS_OWN)
