@@ -20,6 +20,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,7 +34,7 @@ from stair.rundir import RunDir
 from tools.devslurm import life
 from tools.devslurm.daemons import environment
 from tools.devslurm.shape import Cluster, Shape
-from tools.devslurm.system import processes, wait_until
+from tools.devslurm.system import processes, run, wait_until
 
 MEMBER = """\
 #!/bin/sh
@@ -114,10 +115,8 @@ class Crowd:
         return self.call("stair-submit", "many.yaml", "--cluster", "./profile.yaml")
 
     def slurm(self, *words: str) -> str:
-        done = subprocess.run(
-            words, env=environment(self.cluster), capture_output=True, text=True, timeout=60
-        )
-        return done.stdout
+        """One of Slurm's commands; what it says. Raises StairError when it fails: silence is no answer."""
+        return run(words, env=environment(self.cluster))
 
     def counts(self, member: int) -> Counter[str]:
         """How often a member began and ended."""
@@ -144,7 +143,10 @@ class Crowd:
             if time.monotonic() - told > 30:
                 told = time.monotonic()
                 tell(f"{len(list((self.run.path / 'members').glob('*.json')))} of {self.members} are done")
-            return not self.slurm("squeue", "--noheader", "--format=%i").strip()
+            try:
+                return not self.slurm("squeue", "--noheader", "--format=%i").strip()
+            except StairError:
+                return False
 
         if not wait_until(over, PATIENCE_S, 1.0):
             raise StairError(f"the array does not end: {self.slurm('squeue')}")
@@ -173,7 +175,8 @@ class Crowd:
         mark = "stair.submit.supervise" if self.victims[member] == WAYS[3] else f"{self.folder}/member.sh"
         found = [p.pid for p in processes() if mark in p.argv and seat <= _environment(p.pid)]
         for pid in found:
-            os.kill(pid, signal.SIGKILL)
+            with suppress(ProcessLookupError):  # one that was just being forked
+                os.kill(pid, signal.SIGKILL)
         if not found:
             raise StairError(f"no process of member {member} (job {job})")
 
@@ -228,8 +231,9 @@ def rehearse(
         mine = [member for member in victims if victims[member] == way]
         starts = [1] if way == WAYS[0] else [2]
         seen = sorted({counts[member]["began"] for member in mine})
-        # One that is cancelled at once may have begun already.
-        rows.append(Row(f"{way}: {len(mine)}; began so often", starts, starts if seen == [1, 2] else seen))
+        # Who is cancelled at once may have begun already: one of them, or all.
+        begun = way == WAYS[0] and seen in ([1, 2], [2])
+        rows.append(Row(f"{way}: {len(mine)}; began so often", starts, starts if begun else seen))
     tell(f"{members} members took {seconds:.0f} s, those killed {time.monotonic() - started - seconds:.0f} s")
     return rows
 

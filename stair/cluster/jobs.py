@@ -17,8 +17,9 @@ from stair.cluster.sacct import as_run, read_sacct, sacct_words
 from stair.cluster.squeue import read_squeue, read_squeue_json, squeue_json_words, squeue_words
 from stair.errors import COULD_NOT_CHECK, StairError
 
-SECONDS = 20.0
-"""How long one command may take: slurmctld's own MessageTimeout is 10 s by default."""
+SECONDS = 30.0
+"""How long one command may take. Where slurmctld is away it gives up by itself, after 10 s by default
+(MessageTimeout), and says why: that is worth waiting for on a busy machine too."""
 STALE = "accounting has not heard of its end"
 
 

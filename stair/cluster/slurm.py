@@ -18,8 +18,9 @@ from stair.cluster.slurm_records import ACCOUNT_COLUMNS, QOS_COLUMNS, USER_COLUM
 from stair.errors import StairError
 from stair.frozen import frozen
 
-TIMEOUT_S = 20.0
-"""For all commands together; slurmctld's own MessageTimeout is 10 s by default."""
+TIMEOUT_S = 30.0
+"""For all commands together. Where slurmctld is away they give up by themselves, after 10 s by default
+(MessageTimeout), and say why."""
 # --all: hidden partitions, and those of other groups, can be told from unknown ones.
 CONFIG = ("scontrol", "show", "config")
 PARTITIONS = ("scontrol", "--all", "-o", "show", "partition")

@@ -2,13 +2,16 @@
 
 Takes the folder's Evidence with the worker's own record (outcome.json, its lock, the manifest), hands on the
 same RunStatus as on Slurm. The surprise: whether the worker lives is read from /proc/locks and not tried
-out, because a lock held for a moment by us would turn away a worker that starts at that moment.
+out, because a lock held for a moment by us would turn away a worker that starts at that moment. It is read
+before all that the worker leaves: who ends later has left it by then or is still alive.
 """
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
+import os
 import socket
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +25,9 @@ from stair.rundir import RunDir
 
 STARTING_S = 60.0
 """How long a worker may take from its submission to its lock."""
+LOOKS = 3
+"""At the table of locks before a lock counts as free: it is handed out page by page, and of a long one a row
+that moves up meanwhile is missed."""
 
 
 @dataclass(frozen=True)
@@ -41,12 +47,13 @@ class Worker:
 
 def read_worker(run: RunDir) -> Worker:
     """Looks at the worker of a run folder; nothing is started, locked or signalled."""
+    alive = is_locked(run.logs / "worker.lock")
     outcome = _tree(run.path / "outcome.json")
     manifest = _tree(run.manifest) or {}
     attempts = (manifest.get("submit") or {}).get("attempts") or []
     host = attempts[-1].get("host", "") if attempts else ""
     return Worker(
-        alive=is_locked(run.logs / "worker.lock"),
+        alive=alive,
         outcome={key: str(value) for key, value in outcome.items()} if outcome else None,
         job=str((attempts[-1].get("job") or {}).get("id", "")) if attempts else "",
         submitted=run.manifest.stat().st_mtime if attempts else 0.0,
@@ -58,14 +65,37 @@ def read_worker(run: RunDir) -> Worker:
 def is_locked(file: Path, table: Path = Path("/proc/locks")) -> bool:
     """Whether a process holds the file by flock(2)."""
     try:
-        inode = file.stat().st_ino
+        its = file.stat()
     except OSError:
         return False
+    for _ in range(LOOKS):
+        try:
+            rows = [row.split() for row in table.read_text().splitlines()]
+        except OSError:
+            return _try_lock(file)
+        if any(row[1] == "FLOCK" and _is_about(its, row[5], row[4]) for row in rows if len(row) > 5):
+            return True
+    return False
+
+
+def _is_about(its: os.stat_result, place: str, holder: str) -> bool:
+    """Whether a row of the table, with its `place` as DEVICE:INODE, is about the file with this stat."""
+    device, _, inode = place.rpartition(":")
+    if inode != str(its.st_ino):
+        return False
+    if device == f"{os.major(its.st_dev):02x}:{os.minor(its.st_dev):02x}":
+        return True
+    # A file of another disk, or one of a file system that tells two numbers of its device (btrfs, overlayfs):
+    # who holds a lock has the file open.
     try:
-        rows = [row.split() for row in table.read_text().splitlines()]
+        files = list(Path(f"/proc/{holder}/fd").iterdir())
     except OSError:
-        return _try_lock(file)
-    return any(row[1] == "FLOCK" and row[5].rpartition(":")[2] == str(inode) for row in rows if len(row) > 5)
+        return True  # nobody can tell
+    for opened in files:
+        with contextlib.suppress(OSError):
+            if os.path.samestat(opened.stat(), its):
+                return True
+    return False
 
 
 def judge_local(evidence: Evidence, worker: Worker, now: float) -> RunStatus:

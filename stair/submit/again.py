@@ -3,7 +3,8 @@
 Takes a Decision, acts through scontrol and sbatch on the node where the supervisor sits, hands on what was
 done in words. A requeue keeps the job's id and with it everything that waits for it. Where Slurm refuses
 one (JobRequeue=0, a job already on its way out, other nodes wanted) the batch is sent again, and those who
-wait for the old job are told to wait for the new one, before the old one ends.
+wait for the old job are told to wait for the new one, before the old one ends. The surprise: a person may
+cancel the run meanwhile, and sees only the jobs that there were; so that is looked for once more at the end.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from stair.console import say
 from stair.errors import FAILED, FINE, StairError
 from stair.rundir import RunDir
 from stair.submit.answers import AWAY
+from stair.submit.claim import is_cancelled
 from stair.submit.fate import ask_fate
 from stair.submit.patience import PATIENCE_S, patiently
 from stair.submit.plan import Batch, Plan, Step
@@ -47,7 +49,7 @@ def again(
     if decision.again == "requeue":
         refused = requeue(seat, give_up)
         if not refused:
-            return SAVED_ITSELF, "requeued"
+            return _unless_cancelled(run, seat.job, SAVED_ITSELF, "requeued")
         say(f"Slurm does not requeue job {seat.job}: {refused}")
     if give_up():
         return FAILED, "another attempt has taken its place"
@@ -56,14 +58,24 @@ def again(
     except StairError as error:
         return FAILED, f"could not be sent again: {error.what}"
     # A member that ends badly would fail its whole array for those who wait for it.
-    return (FINE if seat.index is not None else SAVED_ITSELF), f"sent again as {job}"
+    code = FINE if seat.index is not None else SAVED_ITSELF
+    return _unless_cancelled(run, job, code, f"sent again as {job}")
+
+
+def _unless_cancelled(run: RunDir, job: str, code: int, what: str) -> tuple[int, str]:
+    """What was done, or its end: who cancels a run ends the jobs of the ledger after writing the marker. What
+    came later finds the marker here, or at the start of the next attempt."""
+    if not is_cancelled(run):
+        return code, what
+    refused = _slurm(["scancel", job])
+    return FAILED, f"{what}, and the run was cancelled" + (f"; scancel {job}: {refused}" if refused else "")
 
 
 def requeue(seat: Seat, give_up: Callable[[], bool]) -> str:
     """Empty when the job is requeued, by this call or before; else why Slurm refuses."""
 
     def ask() -> str:
-        refused = _scontrol(["requeue", seat.job])
+        refused = _slurm(["scontrol", "requeue", seat.job])
         # slurmctld may have heard a request whose answer got lost.
         return "" if refused and ask_fate(seat).requeued else refused
 
@@ -96,8 +108,8 @@ def _move(plan: Plan, run: RunDir, waiting: Sent, seat: Seat, job: str) -> None:
     """Has a job that waits for this one wait for `job`; for an array, for `job` as well."""
     others = [other for other in waiting.after if other != _whole(seat) or seat.index is not None]
     after = (*others, job)
-    words = ["update", f"JobId={waiting.job}", f"Dependency={dependency(plan, waiting, after)}"]
-    refused = patiently(partial(_scontrol, words), lambda said: not AWAY.search(said))
+    words = ["scontrol", "update", f"JobId={waiting.job}", f"Dependency={dependency(plan, waiting, after)}"]
+    refused = patiently(partial(_slurm, words), lambda said: not AWAY.search(said))
     if refused:
         say(f"job {waiting.job} ({waiting.batch}) still waits for {seat.job}: {refused}")
     else:
@@ -137,10 +149,10 @@ def _whole(seat: Seat) -> str:
     return seat.job.partition("_")[0]
 
 
-def _scontrol(words: Sequence[str]) -> str:
-    """Empty when it worked, else what it said."""
+def _slurm(words: Sequence[str]) -> str:
+    """Runs a command of Slurm's. Empty when it worked, else what it said."""
     try:
-        done = subprocess.run(["scontrol", *words], capture_output=True, text=True, timeout=SECONDS)
+        done = subprocess.run(words, capture_output=True, text=True, timeout=SECONDS)
     except subprocess.TimeoutExpired:
         return f"socket timed out: no answer within {SECONDS:.0f} s"
     except OSError as error:

@@ -4,6 +4,7 @@ Takes a run folder, hands on RUN/cancelled and the end of every living job. The 
 a supervisor whose job is cancelled must neither requeue it nor send it again; only then does one scancel
 take all jobs of the ledger, those that still wait for others included. The surprise: a supervisor may have
 decided to send its job again just before the marker was there, so the ledger is read once more afterwards.
+Who takes longer finds the marker when it has sent (again.py), or else when that job begins (supervise.py).
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from stair.rundir import RunDir, write_json
 SECONDS = 30.0
 """How long scancel may take."""
 SETTLE_S = 1.0
-"""How long a supervisor may take from its decision to the line in the ledger."""
+"""How long a supervisor mostly takes from its decision to the line in the ledger."""
 ROUNDS = 3
 
 

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 from stair.errors import StairError
@@ -38,7 +39,7 @@ class Child:
                     stdout=output,
                     stderr=subprocess.STDOUT,
                     start_new_session=True,
-                    preexec_fn=_follow_parent if sys.platform == "linux" else None,
+                    preexec_fn=partial(_follow, os.getpid()) if sys.platform == "linux" else None,
                 )
         except OSError as error:
             raise StairError(f"cannot start {argv[0]}: {error.strerror}", hint="is it installed?") from None
@@ -88,5 +89,7 @@ def read_last_words(lines: Sequence[str], mark: str = "error: ") -> StairError:
     return StairError(spoken[-1] if spoken else "it said nothing")
 
 
-def _follow_parent() -> None:
+def _follow(parent: int) -> None:
     die_with_parent(signal.SIGTERM)
+    if os.getppid() != parent:  # it died before that was arranged, and of this nobody will hear
+        os._exit(1)

@@ -3,7 +3,8 @@
 Takes a step and the seat of a supervisor, hands on a small file in the run folder that names it. A node
 whose network was cut goes on for a while with a job that Slurm has long started elsewhere; nobody can tell
 it so but the shared file system. The surprise: a lock does not do. It stays with the one who is cut off, and
-the new attempt would wait for it; here the newest wins, and whoever finds another's name ends itself.
+the new attempt would wait for it; here the newest wins, and whoever finds another's name ends itself. So does
+whoever finds that a person has cancelled the run.
 """
 
 from __future__ import annotations
@@ -27,15 +28,26 @@ def claim_file(run: RunDir, step: Step) -> Path:
 
 
 def claim(run: RunDir, step: Step, seat: Seat) -> None:
-    """Takes the step over from whoever has it. Raises StairError on a full disk."""
+    """Takes the step over from whoever has it, but for a later attempt of the same job: this node may have
+    stood still on its way here. Raises StairError on a full disk."""
+    job, _, restart = _holder(run, step).rpartition(".")
+    if job == seat.job and restart.isdecimal() and int(restart) > seat.restart:
+        return
     write_json(claim_file(run, step), {"attempt": _name(seat), "node": seat.nodes[0], "time": time.time()})
 
 
 def is_replaced(run: RunDir, step: Step, seat: Seat) -> bool:
     """Whether another attempt has taken the step over. A file that cannot be read says nothing."""
+    return _holder(run, step) not in ("", _name(seat))
+
+
+def is_cancelled(run: RunDir) -> bool:
+    """Whether a person has ended the run, so that nothing of it is to begin again (cancel.py)."""
     try:
-        return json.loads(claim_file(run, step).read_text())["attempt"] != _name(seat)
-    except (OSError, ValueError, KeyError, TypeError):
+        # Opened, not looked at: only that makes a shared file system ask its server.
+        with (run.path / "cancelled").open("rb"):
+            return True
+    except OSError:
         return False
 
 
@@ -53,6 +65,14 @@ class Watch:
             self.asked = now
             self.replaced = is_replaced(self.run, self.step, self.seat)
         return self.replaced
+
+
+def _holder(run: RunDir, step: Step) -> str:
+    """The attempt that has the step; empty when none has, or the file does not tell."""
+    try:
+        return str(json.loads(claim_file(run, step).read_text())["attempt"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
 
 
 def _name(seat: Seat) -> str:

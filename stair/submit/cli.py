@@ -113,19 +113,21 @@ def _to_slurm(plan: Plan) -> int:
 
 
 def _here(plan: Plan, *, detach: bool) -> int:
-    from stair.submit.send import Tail, follow, send
+    from stair.submit.send import Listener, Tail, follow, send
 
     gc.enable()  # from here on it may take hours
     run = plan.run
-    tail = Tail(plan)
-    job = send(plan)
-    if detach:
-        say(
-            f"job {job.job_id} works in {run}; logs are in {run}/logs, `stair-submit --cancel {run}` stops it"
-        )
-        return FINE
-    say(f"job {job.job_id} works in {run}; Ctrl-C stops it in order")
-    outcome = follow(tail, job)
+    with Listener() as listener:
+        tail = Tail(plan)
+        job = send(plan, listener)
+        if detach and not listener.asked:
+            say(
+                f"job {job.job_id} works in {run}; logs are in {run}/logs, "
+                f"`stair-submit --cancel {run}` stops it"
+            )
+            return FINE
+        say(f"job {job.job_id} works in {run}; Ctrl-C stops it in order")
+        outcome = follow(tail, job, listener)
     if outcome.state == "done":
         show(f"done: {run}")
         return FINE

@@ -77,6 +77,7 @@ def main(words: Sequence[str], environment: Mapping[str, str] = os.environ) -> i
     say(f"{ending.node}: {ending.verdict}" + (f", {ending.why}" if ending.why else ""))
     if ending.code == LOST_PEER:
         time.sleep(LINGER_S)
+    stop.no_more()  # one who has saved itself must not look killed, or srun kills those who still save
     return FINE if ending.verdict in ("done", "checkpointed") else FAILED
 
 

@@ -2,7 +2,8 @@
 
 Takes a Plan, writes it with the settings of its steps and a manifest, and hands the *path* of the plan to
 `stair.submit.worker.run_plan` through submitit: no object of ours is pickled, and no pickle is read back.
-The surprise: the job ignores Ctrl-C in the terminal; the one who waits here turns it into an orderly stop.
+The surprise: the job ignores Ctrl-C in the terminal; the one who waits here turns it into an orderly stop,
+and is itself never interrupted once there may be a job.
 """
 
 from __future__ import annotations
@@ -18,18 +19,59 @@ from pathlib import Path
 from typing import Any
 
 from stair.console import say
+from stair.errors import StairError
 from stair.rundir import RunDir, write_whole
 from stair.submit.folder import refuse_other_settings, write_settings
 from stair.submit.manifest import describe, write_manifest
 from stair.submit.plan import Plan
 from stair.submit.secrets import refuse_secrets
 from stair.submit.snapshot import describe_code, take_snapshot
-from stair.submit.worker import SHOWN_GPUS, Outcome, log_file, only_worker, outcome_file, run_plan
+from stair.submit.worker import (
+    SHOWN_GPUS,
+    Outcome,
+    asked_file,
+    log_file,
+    only_worker,
+    outcome_file,
+    run_plan,
+)
 
 POLL_S = 0.1
 
 
-def send(plan: Plan) -> Any:
+class Listener:
+    """Hears Ctrl-C and SIGTERM for the one who sends a job and waits for it.
+
+    Until there is a job they do what they always do. From then on they are only counted, and `follow` passes
+    them on: whoever is interrupted between the start of a job and the first look at it leaves it behind.
+    """
+
+    def __init__(self) -> None:
+        self.asked = 0
+        self.has_job = False
+        self.before: dict[int, Any] = {}
+
+    def __enter__(self) -> Listener:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            handler = signal.getsignal(number)
+            if handler not in (signal.SIG_IGN, None):
+                self.before[number] = handler
+                signal.signal(number, self._hear)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in reversed(self.before.items()):
+            signal.signal(number, handler)
+
+    def _hear(self, number: int, frame: object) -> None:
+        if self.has_job:
+            self.asked += 1
+        else:
+            signal.signal(number, self.before[number])
+            signal.raise_signal(number)
+
+
+def send(plan: Plan, listener: Listener) -> Any:
     """Writes the run folder and starts the job; returns submitit's Job at once.
 
     Raises UsageError when the folder holds a run of other settings or a secret stands in the plan,
@@ -39,43 +81,38 @@ def send(plan: Plan) -> Any:
     refuse_other_settings(plan, run)
     refuse_secrets(plan, os.environ)
     run.create()
-    with only_worker(run):
-        outcome_file(run).unlink(missing_ok=True)
-        (run.path / "cancelled").unlink(missing_ok=True)
+    attempt = describe(plan)
+    with only_worker(run):  # until all is written: the job waits for it
+        for file in (outcome_file(run), asked_file(run), run.path / "cancelled"):
+            file.unlink(missing_ok=True)
         if plan.code:
             take_snapshot(run, describe_code())
         write_whole(run.plan, plan.text())
         for step in plan.steps:
             write_settings(step)
-    attempt = describe(plan)
-    job = None
-    try:
+        listener.has_job = True
         with _deaf_to_the_terminal():
             job = _submit(plan, run)
-            write_manifest(plan, run, attempt, job.job_id)
-    except KeyboardInterrupt:
-        if job is None:
-            raise
-        _tell_to_stop(job)
+            try:
+                write_manifest(plan, run, attempt, job.job_id)
+            except StairError:
+                _tell_to_stop(job, run)
+                raise
     return job
 
 
-def follow(tail: Tail, job: Any) -> Outcome:
+def follow(tail: Tail, job: Any, listener: Listener) -> Outcome:
     """Shows what the job says until it ends; Ctrl-C stops it, a second one at once."""
-    asked = 0
-    with _terminated_like_interrupted():
-        while True:
-            try:
-                while not job.done():
-                    tail.show()
-                    time.sleep(POLL_S)
-                break
-            except KeyboardInterrupt:
-                asked += 1
-                say("stopping: the step is told to save itself" if asked == 1 else "ending it at once")
-                _tell_to_stop(job)
+    told = 0
+    while not job.done():
+        tail.show()
+        if told < listener.asked:
+            told += 1
+            _tell_to_stop(job, tail.run)
+            say("stopping: the step is told to save itself" if told == 1 else "ending it at once")
+        time.sleep(POLL_S)
     tail.show()
-    return read_outcome(tail.run, asked_to_stop=asked > 0)
+    return read_outcome(tail.run, asked_to_stop=told > 0)
 
 
 def read_outcome(run: RunDir, *, asked_to_stop: bool = False) -> Outcome:
@@ -140,7 +177,10 @@ def _inherited(name: str, value: str | None) -> Iterator[None]:
         os.environ.pop(name, None)
 
 
-def _tell_to_stop(job: Any) -> None:
+def _tell_to_stop(job: Any, run: RunDir) -> None:
+    """By signal and in writing: submitit drops a signal that comes while it starts the worker."""
+    with contextlib.suppress(OSError), asked_file(run).open("a") as file:
+        file.write(".")
     with contextlib.suppress(ProcessLookupError):
         os.kill(int(job.job_id), signal.SIGTERM)
 
@@ -149,31 +189,17 @@ def _tell_to_stop(job: Any) -> None:
 def _deaf_to_the_terminal() -> Iterator[None]:
     """Processes started inside never hear Ctrl-C or the closing of the terminal: a blocked signal is
     inherited. Here it waits, and arrives at the end."""
-    heard: list[int] = []
-    numbers = (signal.SIGINT, signal.SIGHUP)
-    hearing = [number for number in numbers if signal.getsignal(number) != signal.SIG_IGN]
-    # A signal may come to another thread, which has not blocked it.
-    before = {number: signal.signal(number, lambda which, _: heard.append(which)) for number in hearing}
-    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
+    closed: list[int] = []
+    before = signal.getsignal(signal.SIGHUP)
+    hears = before not in (signal.SIG_IGN, None)
+    if hears:  # a signal may come to another thread, which has not blocked it
+        signal.signal(signal.SIGHUP, lambda number, _: closed.append(number))
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGHUP))
     try:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
-        for number, handler in before.items():
-            signal.signal(number, handler)
-    for number in set(heard):
-        signal.raise_signal(number)
-
-
-@contextlib.contextmanager
-def _terminated_like_interrupted() -> Iterator[None]:
-    """A SIGTERM to the one who waits stops the job too, instead of leaving it behind."""
-
-    def interrupt(number: int, frame: object) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
+        if hears:
+            signal.signal(signal.SIGHUP, before)
+    if closed:
+        signal.raise_signal(signal.SIGHUP)

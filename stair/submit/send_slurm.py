@@ -2,14 +2,13 @@
 
 Takes a Plan with batches, writes the run folder (plan, settings, code snapshot, manifest) and sends what is
 missing of every batch through submitit. What is finished, or held by a living job of an earlier submission,
-is not sent twice. The surprise: when the cluster refuses one batch of a chain, those that it took just before
-are cancelled again, so that no half of a chain is left behind.
+is not sent twice. The surprise: when the cluster refuses one batch of a chain, or Ctrl-C comes in between,
+those before it are cancelled again, so that no half of a chain is left behind.
 """
 
 from __future__ import annotations
 
 import os
-import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -26,7 +25,7 @@ from stair.submit.manifest import describe, write_manifest
 from stair.submit.markers import is_done
 from stair.submit.plan import Batch, Plan
 from stair.submit.secrets import check_kept, cluster_environment, refuse_secrets
-from stair.submit.sending import send_batch
+from stair.submit.sending import new_stamp, scancel, send_batch, stamped_jobs
 from stair.submit.snapshot import describe_code, take_snapshot
 from stair.submit.worker import only_worker
 
@@ -54,13 +53,13 @@ def send_to_slurm(plan: Plan) -> list[Sent]:
     check_kept(os.environ, plan.keep)
     run.create()
     with only_worker(run):
-        earlier = read_sent(run)
-        states = ask_sent(earlier, plan.slurm_conf)
+        earlier, states = how_it_stands(run, plan.slurm_conf)
         wanted = what_is_missing(plan, earlier, states)
+        if wanted:
+            _refuse_other_plan(plan, run, [id for id, state in states.items() if state.alive])
+        (run.path / "cancelled").unlink(missing_ok=True)  # or what is alive would not begin
         if not wanted:
             return []
-        _refuse_other_plan(plan, run, [id for id, state in states.items() if state.alive])
-        (run.path / "cancelled").unlink(missing_ok=True)
         attempt = describe(plan)
         take_snapshot(run, describe_code())
         for step in plan.steps:
@@ -70,6 +69,20 @@ def send_to_slurm(plan: Plan) -> list[Sent]:
         sent = _send_all(plan, wanted, run)
         write_manifest(plan, run, attempt, ",".join(dict.fromkeys(line.job for line in sent)))
     return sent
+
+
+def how_it_stands(run: RunDir, slurm_conf: str) -> tuple[list[Sent], dict[str, JobState]]:
+    """Everything that was sent, and how it stands. Raises SlurmIsSilent when slurmctld does not answer.
+
+    A supervisor that sends its job again says so before the old job ends: when the old one is seen to have
+    ended, the line of the new one is there, and that one is asked about too.
+    """
+    sent = read_sent(run)
+    while True:
+        states = ask_sent(sent, slurm_conf)
+        asked, sent = sent, read_sent(run)
+        if sent == asked:
+            return sent, states
 
 
 def ask_sent(sent: Sequence[Sent], slurm_conf: str) -> dict[str, JobState]:
@@ -123,6 +136,7 @@ def _refuse_other_plan(plan: Plan, run: RunDir, living: Sequence[str]) -> None:
 
 def _send_all(plan: Plan, wanted: Sequence[Wanted], run: RunDir) -> list[Sent]:
     sent: list[Sent] = []
+    stamp = ""
     try:
         for want in wanted:
             batch = want.batch
@@ -132,17 +146,21 @@ def _send_all(plan: Plan, wanted: Sequence[Wanted], run: RunDir) -> list[Sent]:
             if after:
                 kind = "afterany" if batch.whatever_happens else "afterok"
                 words += [f"--dependency={kind}:{':'.join(after)}", "--kill-on-invalid-dep=yes"]
-            job = send_batch(batch, words, run, slurm_conf=plan.slurm_conf, keep=plan.keep)
+            stamp = new_stamp()
+            job = send_batch(batch, words, run, slurm_conf=plan.slurm_conf, keep=plan.keep, stamp=stamp)
             sent.append(Sent(batch.name, batch.step, job, want.members, batch.first, "submitted", after))
             record_sent(run, sent[-1])
             say(f"{batch.name}: job {job}" + (f", {len(want.members)} members" if want.members else ""))
     except BaseException as error:
         taken = [line.job for line in sent]
+        if stamp and not isinstance(error, StairError):  # what sbatch was about to send may be a job by now
+            last = stamped_jobs(stamp, plan.slurm_conf)
+            if last is None:
+                say(f"slurmctld does not answer: look for '{stamp}' in squeue --me -o '%F %k'")
+            taken += [job for job in last or [] if job not in taken]
         if taken:
-            command = ["scancel", *taken]
-            environment = cluster_environment(os.environ, plan.slurm_conf)
-            subprocess.run(command, env=environment, timeout=60, check=False, capture_output=True)
-            say(f"cancelled again: {', '.join(taken)}")
+            heard = scancel(taken, cluster_environment(os.environ, plan.slurm_conf))
+            say(f"cancelled again: {', '.join(taken)}" if heard else f"left: scancel {' '.join(taken)}")
         if isinstance(error, StairError):
             kind = type(error)
             raise kind(f"batch {wanted[len(sent)].batch.name}: {error.what}", hint=error.hint) from None

@@ -3,7 +3,7 @@
 Takes a Batch and further words for sbatch (an array, a dependency), hands on the job's id; what was sent
 stays in RUN/logs/submitit/BATCH.sh. sbatch runs in an environment of few names, see secrets.py. The
 surprise: when slurmctld does not answer, it may have heard all the same. Every submission therefore carries a
-comment of its own, by which it is looked for before it is sent again.
+comment of its own, its stamp, by which it is looked for before it is sent again, and after an interrupt.
 """
 
 from __future__ import annotations
@@ -33,6 +33,8 @@ PATIENCE_S = 120.0
 """How long a slurmctld that does not answer is waited for."""
 SETTLE_S = 10.0
 """How long a request may lie in slurmctld's queue after its sender gave up (MessageTimeout's default)."""
+INTERRUPTED_S = 1.0
+"""The same after Ctrl-C, which ends sbatch too, most likely before it has asked for anything."""
 
 
 class PlannedExecutor(submitit.SlurmExecutor):
@@ -77,17 +79,19 @@ def send_batch(
     *,
     slurm_conf: str = "",
     keep: Sequence[str] = (),
+    stamp: str = "",
     patience_s: float = PATIENCE_S,
     settle_s: float = SETTLE_S,
 ) -> str:
     """Sends a batch with further words for sbatch; returns the job's id. Exactly one job comes of it.
 
     `keep` names further variables that the job inherits. Raises StairError with Slurm's own reason, or when
-    slurmctld stays away for longer than `patience_s`.
+    slurmctld stays away for longer than `patience_s`. Who is interrupted in here finds by `stamp` what has
+    become a job all the same, see `stamped_jobs`.
     """
     whole = cluster_environment(os.environ, slurm_conf)
     environment = {name: whole[name] for name in exported(whole, keep)}
-    stamp = f"stair {uuid.uuid4().hex}"
+    stamp = stamp or new_stamp()
     words = [*words, f"--comment={stamp}"]
     script = run.logs / "submitit" / f"{batch.name}.sh"
     if not script.exists() or script.read_bytes() != batch.script.encode():
@@ -121,6 +125,16 @@ def send_batch(
     return job
 
 
+def new_stamp() -> str:
+    """A comment that no other submission has."""
+    return f"stair {uuid.uuid4().hex}"
+
+
+def stamped_jobs(stamp: str, slurm_conf: str, *, settle_s: float = INTERRUPTED_S) -> list[str] | None:
+    """The jobs that a submission has become which was interrupted. None: slurmctld does not say."""
+    return _find(stamp, cluster_environment(os.environ, slurm_conf), settle_s)
+
+
 def _send_once(script: Path, words: Sequence[str], environment: Mapping[str, str]) -> str:
     with tempfile.TemporaryDirectory(prefix="stair-") as folder:
         try:
@@ -145,9 +159,19 @@ def _find(stamp: str, environment: Mapping[str, str], settle_s: float) -> list[s
 
 
 def _only_the_first(jobs: Sequence[str], environment: Mapping[str, str]) -> str:
-    for job in jobs[1:]:
-        subprocess.run(["scancel", job], env=dict(environment), capture_output=True, timeout=60)
+    if jobs[1:]:
+        scancel(jobs[1:], environment)
     return jobs[0]
+
+
+def scancel(jobs: Sequence[str], environment: Mapping[str, str]) -> bool:
+    """Ends jobs, those that wait included; whether Slurm has heard it."""
+    words = ["scancel", *jobs]
+    try:
+        done = subprocess.run(words, env=dict(environment), capture_output=True, timeout=60)
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+    return done.returncode == 0
 
 
 def _squeue(stamp: str, environment: Mapping[str, str]) -> list[str] | None:
@@ -167,10 +191,15 @@ def _squeue(stamp: str, environment: Mapping[str, str]) -> list[str] | None:
 def _only(environment: Mapping[str, str]) -> Iterator[None]:
     """Makes `environment` the whole environment of processes started inside."""
     before = dict(os.environ)
-    os.environ.clear()
-    os.environ.update(environment)
     try:
+        _become(environment)
         yield
     finally:
-        os.environ.clear()
-        os.environ.update(before)
+        _become(before)
+
+
+def _become(environment: Mapping[str, str]) -> None:
+    # Never empty in between: an interrupt may come there, and whoever clears up after it needs PATH and HOME.
+    for name in set(os.environ) - set(environment):
+        os.environ.pop(name, None)
+    os.environ.update(environment)

@@ -29,9 +29,11 @@ NO_IMAGE = 255
 """What Apptainer leaves with when it could not start the program at all."""
 CANNOT_DRAW = 3
 """What stair.evaluate leaves with when nothing can be drawn on this node, see stair/sim/render.py."""
+WARNINGS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
 POLITE = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGINT, signal.SIGHUP)
 POLL_S = 0.05
-OWN_SIGNAL_S = 1.0
+OWN_SIGNAL_S = 2.0
+"""How long one who is told to leave together with its children may hear of it after they do."""
 
 
 class Stop:
@@ -44,16 +46,23 @@ class Stop:
     def __init__(self, *, patient: bool = False) -> None:
         self.asked = 0
         self.patient = patient
-        for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2):
+        self.in_writing: Callable[[], int] = lambda: 0
+        """How often it was asked by other means too: of signals that come close together one arrives."""
+        for number in WARNINGS:
             signal.signal(number, self._ask)
 
     @property
     def hurried(self) -> bool:
         """Whether whoever asked will not wait any longer."""
-        return self.asked > 1 and not self.patient
+        return not self.patient and max(self.asked, self.in_writing()) > 1
 
     def _ask(self, number: int, frame: object) -> None:
         self.asked += 1
+
+    def no_more(self) -> None:
+        """Lets signals change nothing: while Python ends, handlers are gone and a late one would kill it."""
+        for number in WARNINGS:
+            signal.signal(number, signal.SIG_IGN)
 
 
 @frozen
@@ -104,18 +113,20 @@ def run_step(step: Step, stage: Stage, stop: Stop, *, with_server: bool = True) 
             step.address_file.unlink(missing_ok=True)
             server = start(step.server, stage.server_log)
             trouble = _wait_for_server(step, server, stop)
-            if trouble and not stop.asked:
+            if trouble and not _is_told(server, stop):
                 return _of_server(server, trouble)
         if stop.asked:
             return Ending("checkpointed", why="told to leave before it started", time=time.time())
         main = start(step.argv, stage.log)
         while main.exit_code() is None and not stop.asked and not stage.replaced():
             if server and server.exit_code() is not None:
-                return _of_server(server, f"its policy server died, {how_it_ended(server)}")
+                break
             time.sleep(POLL_S)
-        if main.exit_code() and not stop.asked and server and server.exit_code() is not None:
-            # Both ended between two looks: a step that lost its server says so, and has an error of its own.
-            return _of_server(server, f"its policy server died, {how_it_ended(server)}")
+        told = _is_told(main, stop) or (server is not None and _is_told(server, stop))
+        lost = server if server and server.exit_code() is not None and main.exit_code() != 0 else None
+        if lost and not told and not stage.replaced():
+            # Also where both ended between two looks: a step that lost its server has an error of its own.
+            return _of_server(lost, f"its policy server died, {how_it_ended(lost)}")
         if stop.asked:
             main.tell_to_leave()
             _wait_to_leave(main, stop, stage)
@@ -142,8 +153,7 @@ def judge(child: Child, *, stopped: bool) -> Ending:
         return replace(ending, verdict="done", why="", hint="")
     if code == CHECKPOINTED:
         return replace(ending, verdict="checkpointed", why="told to leave, it saved itself and left", hint="")
-    silent = code == 1 and runs_inside(child.argv) and not child.explained()
-    if stopped and (number in POLITE or silent):
+    if stopped and _may_have_left(child):
         why = "told to leave, it left without a word; it goes on from what was saved before"
         return replace(ending, verdict="checkpointed", why=why)
     if code == LOST_PEER or number is not None:
@@ -162,6 +172,14 @@ def killed_by(child: Child) -> int | None:
     if code < 0:
         return -code
     return code - 128 if runs_inside(child.argv) and 128 < code < 160 else None
+
+
+def _may_have_left(child: Child) -> bool:
+    """Whether it ended of the order to leave: by its signal, or with 128 more than that, as an
+    evaluation and shells do; an image may hide both."""
+    code = child.exit_code() or 0
+    silent = code == 1 and runs_inside(child.argv) and not child.explained()
+    return killed_by(child) in POLITE or code - 128 in POLITE or silent
 
 
 def how_it_ended(child: Child) -> str:
@@ -193,12 +211,13 @@ def _wait_to_leave(child: Child, stop: Stop, stage: Stage) -> None:
         time.sleep(POLL_S)
 
 
-def _wait_for_own_signal(child: Child, stop: Stop) -> None:
-    """Slurm signals all processes of a step, one after the other: a child may have got the order to leave,
-    and died of it, before we hear of it."""
+def _is_told(child: Child, stop: Stop) -> bool:
+    """Whether we are told to leave. Slurm signals all processes of a step, one after the other: a child may
+    have got the order, and died of it, before we hear of it."""
     deadline = time.monotonic() + OWN_SIGNAL_S
-    while killed_by(child) in POLITE and not stop.asked and time.monotonic() < deadline:
+    while _may_have_left(child) and not stop.asked and time.monotonic() < deadline:
         time.sleep(POLL_S)
+    return stop.asked > 0
 
 
 def _wait_for_server(step: Step, server: Child, stop: Stop) -> str:
@@ -207,7 +226,7 @@ def _wait_for_server(step: Step, server: Child, stop: Stop) -> str:
     while not stop.asked:
         if server.exit_code() is not None:
             return f"its policy server did not start, {how_it_ended(server)}"
-        if step.address_file.exists() and _is_healthy(step.address_file.read_text().strip()):
+        if _is_healthy(_address(step)):
             return ""
         if time.monotonic() > deadline:
             return f"its policy server did not answer within {step.server_timeout_s:.0f} s"
@@ -215,9 +234,20 @@ def _wait_for_server(step: Step, server: Child, stop: Stop) -> str:
     return "stopped"
 
 
+def _address(step: Step) -> str:
+    """Where the server says it is; empty as long as it says nothing. One that ends takes its word back."""
+    try:
+        return step.address_file.read_text().strip()
+    except OSError:
+        return ""
+
+
 def _is_healthy(address: str) -> bool:
     """Whether `ws://host:port` answers GET /healthz with 200."""
+    if not address:
+        return False
     # Only here: few steps have a server, and of thousands of short members each would pay for it.
+    import http.client
     import urllib.request
 
     url = "http" + address.removeprefix("ws").rstrip("/") + "/healthz"
@@ -225,5 +255,5 @@ def _is_healthy(address: str) -> bool:
     try:
         with opener.open(url, timeout=5) as answer:
             return answer.status == 200
-    except (OSError, ValueError):  # URLError is an OSError
+    except (OSError, ValueError, http.client.HTTPException):  # URLError is an OSError
         return False

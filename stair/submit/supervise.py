@@ -3,7 +3,7 @@
 Takes the plan and the name of a step, hands on what one attempt of it (attempt.py) came to. It runs on the
 first node, on the host, where scontrol is; the work itself runs in one srun step with a task per node
 (node.py). The surprise: Slurm may signal this process, the srun step, or both, once or several times; the
-first word counts.
+first word counts, and none may come too late to be survived.
 """
 
 from __future__ import annotations
@@ -23,10 +23,11 @@ from stair.console import run_command, say
 from stair.errors import FAILED, FINE, StairError
 from stair.rundir import RunDir, make_folder
 from stair.submit.attempt import Attempting, Replaced
-from stair.submit.claim import Watch, claim
+from stair.submit.claim import Watch, claim, is_cancelled, is_replaced
 from stair.submit.markers import is_done
 from stair.submit.plan import Step, read_plan
 from stair.submit.seat import read_seat
+from stair.submit.stepping import WARNINGS
 
 LOCK_WAIT_S = 120.0
 """How long the attempt before may take to go away once another one has begun."""
@@ -37,11 +38,18 @@ class Ears:
 
     def __init__(self) -> None:
         self.first: int | None = None
-        for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2):
+        for number in WARNINGS:
             signal.signal(number, self._hear)
 
     def _hear(self, number: int, frame: object) -> None:
         self.first = self.first or number
+
+
+def deafen() -> None:
+    """Lets signals change nothing any more. While Python ends, handlers are gone and a signal would kill it:
+    a job whose step is done would have failed for all who wait for it."""
+    for number in WARNINGS:
+        signal.signal(number, signal.SIG_IGN)
 
 
 def main(words: Sequence[str], environment: Mapping[str, str] = os.environ) -> int:
@@ -58,6 +66,9 @@ def main(words: Sequence[str], environment: Mapping[str, str] = os.environ) -> i
     step = plan.step(asked.step).of_member(member)
     run = RunDir(Path(plan.run))
     if not is_done(step):
+        if is_cancelled(run):
+            say(f"{step.name}: its run was cancelled; nothing is begun")
+            return FAILED
         claim(run, step, seat)
     replaced = Watch(run, step, seat)
     with _alone(run, step, replaced):
@@ -65,6 +76,8 @@ def main(words: Sequence[str], environment: Mapping[str, str] = os.environ) -> i
             say(f"{step.name}: finished earlier, skipped")
             return FINE
         try:
+            if is_replaced(run, step, seat):
+                raise Replaced
             return Attempting(plan, step, run, seat, replaced, lambda: ears.first).make()
         except Replaced:
             say(f"{step.name}: another attempt has taken its place; nothing more is done here")
@@ -92,4 +105,6 @@ def _alone(run: RunDir, step: Step, replaced: Watch) -> Iterator[None]:
 
 
 if __name__ == "__main__":
-    sys.exit(run_command(lambda: main(sys.argv[1:])))
+    code = run_command(lambda: main(sys.argv[1:]))
+    deafen()
+    sys.exit(code)

@@ -22,15 +22,18 @@ from stair.cluster.container import runs_inside, runtime_environment
 from stair.errors import StairError
 from stair.frozen import frozen
 from stair.rundir import RunDir, make_folder, write_json
+from stair.submit.claim import is_cancelled
 from stair.submit.health import Place, run_watched
 from stair.submit.layout import side_variables
 from stair.submit.markers import finish, is_done
 from stair.submit.plan import Plan, Step, read_plan
-from stair.submit.stepping import CHECKPOINTED, Stage, Stop, log_file, run_step
+from stair.submit.stepping import CHECKPOINTED, POLL_S, Stage, Stop, log_file, run_step
 from stair.submit.verdict import Ending
 
 SHOWN_GPUS = "STAIR_CUDA_VISIBLE_DEVICES"
 """Carries the sender's CUDA_VISIBLE_DEVICES past submitit's local executor, which overwrites it."""
+SENDER_S = 60.0
+"""How long the sender may take to write all down once we are started; it holds the run folder until then."""
 
 
 @frozen
@@ -48,8 +51,11 @@ def run_plan(plan_file: str) -> int:
     stop = Stop()
     plan = read_plan(Path(plan_file))
     run = RunDir(Path(plan.run))
-    with only_worker(run):
+    with only_worker(run, SENDER_S):
         outcome_file(run).unlink(missing_ok=True)
+        stop.in_writing = lambda: times_asked(run)
+        if stop.in_writing() or is_cancelled(run):
+            stop.asked += 1
         try:
             outcome = _run_steps(plan, run, stop)
         except StairError as error:
@@ -65,17 +71,35 @@ def outcome_file(run: RunDir) -> Path:
     return run.path / "outcome.json"
 
 
+def asked_file(run: RunDir) -> Path:
+    """Grows with each time that the worker is told to leave: while it is being started it hears no signal."""
+    return run.logs / "worker.stop"
+
+
+def times_asked(run: RunDir) -> int:
+    """How often a worker was told to leave in writing."""
+    try:
+        return asked_file(run).stat().st_size
+    except OSError:
+        return 0
+
+
 @contextmanager
-def only_worker(run: RunDir) -> Iterator[None]:
+def only_worker(run: RunDir, patience_s: float = 0.0) -> Iterator[None]:
     """Holds the run folder. Raises StairError while another worker does; ends with the process."""
     make_folder(run.logs)
+    deadline = time.monotonic() + patience_s
     with (run.logs / "worker.lock").open("a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise StairError(
-                f"another job is at work in {run.path}", hint="wait for it, or choose another --run"
-            ) from None
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except OSError:
+                if time.monotonic() >= deadline:
+                    raise StairError(
+                        f"another job is at work in {run.path}", hint="wait for it, or choose another --run"
+                    ) from None
+                time.sleep(POLL_S)
         yield
 
 

@@ -90,7 +90,7 @@ def test_what_an_apptainer_leaves_out_is_bound_and_no_more(
 
 
 @given(data=st.data(), version=st.sampled_from([(), (1, 1, 0), (1, 2, 4), (1, 3, 6), (1, 4, 5), (1, 5, 0)]))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_every_bind_is_a_file_of_the_tree_and_every_library_gets_inside(
     data: st.DataObject, version: tuple[int, ...], hosts: dict[str, HostTree], looked: dict[str, HostDrivers]
 ):

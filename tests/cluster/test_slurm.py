@@ -51,9 +51,9 @@ def test_the_commands_see_slurm_conf_and_nothing_else_of_slurm(tmp_path: Path):
 
 
 def test_the_commands_run_side_by_side(tmp_path: Path):
-    began = time.monotonic()
-    read_cluster(commands(tmp_path, scontrol=f"sleep 1; {SCONTROL}", sacctmgr=f"sleep 1; {SACCTMGR}"))
-    assert time.monotonic() - began < 3
+    meet = "touch here.$$; until [ $(ls here.* | wc -l) = 4 ]; do sleep 0.05; done; "
+    environment = commands(tmp_path, scontrol=meet + SCONTROL, sacctmgr=meet + SACCTMGR)
+    assert not read_cluster(environment, timeout_s=120).unread
 
 
 def test_without_slurm_commands_the_cure_is_a_login_node(tmp_path: Path):
@@ -71,11 +71,11 @@ def test_a_controller_that_does_not_answer_is_told_with_its_own_words(tmp_path: 
 
 
 def test_a_controller_that_hangs_is_left_after_the_time_limit(tmp_path: Path):
-    environment = commands(tmp_path, scontrol="exec sleep 60", sacctmgr=SACCTMGR)
+    environment = commands(tmp_path, scontrol="exec sleep 300", sacctmgr=SACCTMGR)
     began = time.monotonic()
     with pytest.raises(StairError, match="no answer within"):
         read_cluster(environment, timeout_s=0.5)
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 60
 
 
 @pytest.mark.parametrize(

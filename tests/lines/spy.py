@@ -1,7 +1,8 @@
 """Who says what on a cluster: argv and environment of every process of its nodes and daemons.
 
 Looks into /proc again and again, since a secret may stand there for a tenth of a second only. What lives
-shorter than that is not seen.
+shorter than that is not seen. The surprise: between two files of a process it may become another program, and
+the argv of one would be blamed for the environment of the next.
 """
 
 from __future__ import annotations
@@ -50,10 +51,17 @@ class Spy:
     def _watch(self) -> None:
         while not self._over.is_set():
             for process in network.members(self.cluster):
-                place = Path(f"/proc/{process.pid}")
-                try:
-                    argv = (place / "cmdline").read_bytes()
-                    self.seen[process.pid, argv] = (place / "environ").read_bytes()
-                except OSError:
-                    continue  # it has just ended
+                found = look_at(process.pid)
+                if found is not None:
+                    self.seen[process.pid, found[0]] = found[1]
             time.sleep(EVERY_S)
+
+
+def look_at(pid: int) -> tuple[bytes, bytes] | None:
+    """Argv and environment of one program; None for what has just ended, or is just becoming another."""
+    place = Path(f"/proc/{pid}")
+    try:
+        argv, environment = (place / "cmdline").read_bytes(), (place / "environ").read_bytes()
+        return (argv, environment) if (place / "cmdline").read_bytes() == argv else None
+    except OSError:
+        return None

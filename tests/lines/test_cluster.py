@@ -54,6 +54,8 @@ class Told:
     dry: subprocess.CompletedProcess[str]
     refused: Mapping[str, subprocess.CompletedProcess[str]]
     sent: subprocess.CompletedProcess[str]
+    shown: str
+    """Every job as scontrol shows it just after it was sent: five minutes after its end it is forgotten."""
     watched: subprocess.CompletedProcess[str]
     spy: Spy
 
@@ -95,8 +97,10 @@ def told(slurm: LiveSlurm, person: Pipeliner) -> Told:
     with Spy(slurm.cluster) as spy:
         sent = person.pipes()
         assert sent.returncode == 0, sent.stderr
+        jobs = [line.job for line in read_sent(person.run)]
+        shown = "".join(slurm.run("scontrol", "show", "job", "-d", job) for job in jobs)
         watched = person.calls("stair-report", "runs/pipeline", "--watch")
-    return Told(person, dry, refused, sent, watched, spy)
+    return Told(person, dry, refused, sent, shown, watched, spy)
 
 
 def test_the_pipeline_trains_on_two_nodes_evaluates_as_an_array_and_reports(told: Told):
@@ -133,7 +137,7 @@ def test_a_secret_of_the_shell_is_nowhere(told: Told, slurm: LiveSlurm):
     texts = {
         "argv": b"\n".join(told.spy.argvs()).decode(errors="replace"),
         "what commands said": told.all,
-        "scontrol": "".join(slurm.run("scontrol", "show", "job", "-d", job) for job in jobs),
+        "scontrol": told.shown + slurm.run("scontrol", "show", "job", "-d"),
         "squeue": slurm.run("squeue", "--states=all", "--json"),
         "sacct": slurm.run("sacct", "--jobs", ",".join(jobs), "--parsable2", "--format=ALL"),
     }

@@ -101,6 +101,35 @@ def test_a_real_workers_lock_is_seen_and_left_alone(tmp_path: Path):
     assert not is_locked(lock, table=tmp_path / "no such table")
 
 
+def test_a_lock_on_a_file_of_the_same_number_on_another_disk_is_no_lock(tmp_path: Path):
+    file, table = tmp_path / "worker.lock", tmp_path / "locks"
+    with file.open("a"):
+        its = file.stat()
+
+        def seen(device: str, holder: int) -> bool:
+            row = f"1: FLOCK  ADVISORY  WRITE {holder} {device}:{its.st_ino} 0 EOF\n"
+            table.write_text("1: POSIX  ADVISORY  READ 1 00:01:77 0 EOF\n" + row)
+            return is_locked(file, table)
+
+        mine = f"{os.major(its.st_dev):02x}:{os.minor(its.st_dev):02x}"
+        assert seen(mine, os.getpid())
+        assert seen("ff:ff", os.getpid())  # as on btrfs: it has the file open, whatever the device is called
+        assert seen("ff:ff", 0)  # whoever that is, it cannot be told from here
+    assert not seen("ff:ff", os.getpid())
+
+
+def test_the_table_of_locks_is_looked_at_again_before_a_lock_counts_as_free(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    file = tmp_path / "worker.lock"
+    file.touch()
+    its = file.stat()
+    row = f"1: FLOCK  ADVISORY  WRITE 0 ff:ff:{its.st_ino} 0 EOF\n"
+    looks = iter(["", row])  # the first one missed it
+    monkeypatch.setattr(Path, "read_text", lambda path: next(looks))
+    assert is_locked(file)
+
+
 def test_the_worker_is_read_from_what_it_left(tmp_path: Path):
     run = RunDir(tmp_path).create()
     assert read_worker(run) == Worker(alive=False)

@@ -50,6 +50,7 @@ def test_on_a_terminal_the_status_is_redrawn_until_the_end(tmp_path: Path):
     """A real terminal, a run that ends while it is watched."""
     write_run(tmp_path, {"name": "stage1"}, executor="local")
     (tmp_path / "logs").mkdir()
+    seen = tmp_path / "seen"
     held = f"""
 import fcntl, sys, threading, time
 from pathlib import Path
@@ -58,7 +59,8 @@ from stair.report.cli import main
 lock = open({str(tmp_path / "logs" / "worker.lock")!r}, "a")
 fcntl.flock(lock, fcntl.LOCK_EX)
 def end():
-    time.sleep(1.0)
+    while not Path({str(seen)!r}).exists():
+        time.sleep(0.02)
     mark_done(Path({str(tmp_path / "stage1")!r}))
     lock.close()
 threading.Thread(target=end).start()
@@ -76,8 +78,10 @@ sys.exit(main([{str(tmp_path)!r}, "--watch"]))
         if not piece:
             break
         shown += piece
+        if b"running on this machine" in shown:
+            seen.touch()
     os.close(leader)
-    assert process.wait(timeout=60) == 0, shown
+    assert process.wait(timeout=240) == 0, shown
     assert b"running on this machine" in shown
     assert b"done in 2 min" in shown
 

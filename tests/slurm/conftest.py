@@ -104,10 +104,11 @@ def users_file(root: Path) -> Path:
 
 
 def end_unless_used(root: Path) -> None:
-    """Ends a cluster, unless another worker holds its lock."""
+    """Ends a cluster, unless another worker holds its lock, or has ended it a moment ago."""
     with users_file(root).open("w") as users, suppress(BlockingIOError):
         fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        life.down(root, purge=True)
+        if (root / "cluster.json").exists():
+            life.down(root, purge=True)
 
 
 def end_forgotten_clusters() -> None:

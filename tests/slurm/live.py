@@ -38,8 +38,9 @@ class LiveSlurm:
         return run(network.enter(self.cluster, node, argv), timeout_s=timeout_s, env=dict(self.environment))
 
     def submit(self, script: str, *options: str, cwd: Path | None = None) -> str:
-        """Sends a line of shell with sbatch; the job's id."""
-        said = self.run("sbatch", "--parsable", *options, "--wrap", script, cwd=cwd)
+        """Sends a line of shell with sbatch; the job's id. Without `cwd` what it says is not kept."""
+        quiet = () if cwd else ("--output=/dev/null",)
+        said = self.run("sbatch", "--parsable", *quiet, *options, "--wrap", script, cwd=cwd)
         return said.strip().splitlines()[-1]
 
     def state(self, what: str) -> str:
@@ -47,6 +48,14 @@ class LiveSlurm:
         if what in self.cluster.places:
             return look.ask_node(self.cluster, what)
         return look.ask_job(self.cluster, what)[0]
+
+    def jobs(self) -> str:
+        """Every job that is not over, one a line: id, name, state. StairError when Slurm does not answer."""
+        return self.run("squeue", "--noheader", "--all", "--format=%i %j %T").strip()
+
+    def _cancelled(self) -> bool:
+        self.run("scancel", "--user=root", check=False)
+        return not self.jobs()
 
     def wait_for_state(self, what: str, *states: str, timeout_s: float = 60.0) -> str:
         """Waits until a job or node is in one of `states` and returns it; AssertionError when it does not.
@@ -89,15 +98,13 @@ class LiveSlurm:
         for node in self.cluster.nodes:
             if not network.plugged(self.cluster, node.name):
                 network.set_cable(self.cluster, node.name, True)
-        seen = look.status(self.cluster)
-        if not all(seen.daemons.values()):
+        if not all(look.status(self.cluster).daemons.values()):
             life.up(self.root, self.cluster.shape)
-        for node in seen.nodes:
+        if self.jobs():  # before nodes are back in service, so that nothing of them starts
+            assert wait_until(self._cancelled, 120.0, 0.2), self.jobs()
+        for node in look.status(self.cluster).nodes:
             if node.state.startswith("drain"):
                 self.run("scontrol", "update", f"NodeName={node.name}", "State=RESUME")
-        if look.status(self.cluster).jobs:
-            self.run("scancel", "--user=root", check=False)
-            assert wait_until(lambda: not look.status(self.cluster).jobs, 60.0, 0.2), self.run("squeue")
         ready = wait_until(lambda: look.status(self.cluster).well, 150.0, 0.2)
         assert ready, look.as_text(look.status(self.cluster))
 

@@ -42,7 +42,9 @@ class Person:
     def waits_for(self, run: str, timeout_s: float = 600.0) -> dict[str, Any]:
         """The report of a run as JSON, once all of it has ended well."""
         watched = self.calls("stair-report", run, "--watch", timeout_s=timeout_s)
-        logs = "".join(path.read_text() for path in (self.folder / run / "logs").rglob("*.log"))
+        logs = "".join(
+            path.read_text(errors="replace") for path in (self.folder / run / "logs").rglob("*.log")
+        )
         assert watched.returncode == 0, watched.stdout + watched.stderr + logs
         return json.loads(self.calls("stair-report", run, "--json").stdout)
 

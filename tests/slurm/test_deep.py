@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -34,9 +33,9 @@ def islands(slurm: LiveSlurm) -> Iterator[tuple[str, ...]]:
         slurm.on(node, ["ip", "link", "delete", name])
 
 
-def test_two_nodes_add_up_in_the_image_and_nothing_of_ours_lies_on_them(slurm, train_image):  # noqa: F811
+def test_two_nodes_add_up_in_the_image_and_nothing_of_ours_lies_on_them(slurm, train_image, tmp_path):  # noqa: F811
     errand = Errand(image=str(train_image.path), variables={"GLOO_SOCKET_IFNAME": "eth0"})
-    fact = between_nodes(TWO, errand, slurm.environment)
+    fact = between_nodes(TWO, errand, {**slurm.environment, "TMPDIR": str(tmp_path)})
     assert fact["ok"], fact
     assert fact["hosts"] == ["n1", "n2"]
     assert [(side["host"], side["interface"], side["right"]) for side in fact["sides"]] == [
@@ -45,7 +44,7 @@ def test_two_nodes_add_up_in_the_image_and_nothing_of_ours_lies_on_them(slurm, t
     ]
     assert fact["bus_gb_s"] > 0
     assert fact["latency_us"] > 0
-    assert not list(Path("/tmp").glob("stair-doctor-*/stair/doctor/deep"))
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_node_that_lacks_the_named_network_is_named(slurm, islands):

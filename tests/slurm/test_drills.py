@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
+import subprocess
 from pathlib import Path
 
 import pytest
 
+from stair.cluster.ledger import Sent, record_sent
 from tests.containers.train_image import TrainImage, train_image  # noqa: F401
 from tests.slurm.live import LiveSlurm
 from tools.drilling.drills import DRILLS, Drill
-from tools.drilling.site import Site
+from tools.drilling.site import Site, signal_all
 from tools.drilling.table import Reference, make_trial, perform, read_reference
 from tools.drilling.trial import Trial
 
@@ -71,3 +74,30 @@ def test_an_image_that_changed_after_submission_is_refused_in_the_job(site: Site
     assert f"image {image} is not the one that was submitted: sha256" in attempt.why
     assert f"image {image} is not the one that was submitted" in trial.reported("stage1")["words"]
     assert not trial.stage().metrics.exists()
+
+
+def test_a_run_whose_job_is_sent_again_while_slurm_is_asked_is_not_over(tmp_path: Path):
+    class Asked:
+        """A Slurm in which job 7 ends while it is asked about, and is job 8 from then on."""
+
+        folder = tmp_path
+
+        def profile(self, name: str, **slurm: object) -> Path:
+            return tmp_path / name
+
+        def jobs(self, ids: list[str]) -> dict[str, tuple[str, str]]:
+            if ids == ["7"]:
+                record_sent(trial.run, Sent("stage1", "stage1", "8", after=("7",)))
+            return {job: ("FAILED", "") for job in ids}
+
+    trial = Trial(Asked(), "again", folder=tmp_path / "run")  # pyright: ignore[reportArgumentType]
+    record_sent(trial.run, Sent("stage1", "stage1", "7"))
+    assert trial._let_go_on() is None
+    trial.asked = 0.0
+    assert trial._let_go_on() is False
+
+
+def test_who_has_ended_need_not_be_signalled():
+    child = subprocess.Popen(["true"])
+    child.wait()
+    signal_all([child.pid], signal.SIGCONT)

@@ -48,7 +48,7 @@ def shared_server(slurm: LiveSlurm, model: Path, tmp_path: Path) -> Iterator[str
         yield file.read_text().strip()
     finally:
         process.terminate()
-        process.wait(timeout=30)
+        process.wait(timeout=120)
 
 
 def test_members_with_servers_of_their_own_fill_one_report_and_only_what_is_missing_is_played_again(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from random import Random
 
@@ -14,6 +13,7 @@ from stair.submit.script import Option, batch_script, file_pattern
 from stair.submit.sending import send_batch
 from tests.slurm.live import LiveSlurm
 from tests.submit.hostile import draw_cases, draw_line, joined, read_witness, write_witness
+from tools.devslurm.system import wait_until
 
 
 @pytest.fixture(autouse=True)
@@ -27,12 +27,9 @@ def send(run: Path, script: str, *words: str) -> str:
     return send_batch(Batch("hostile", "hostile", script, (), False), words, RunDir(run))
 
 
-def wait_for_all(slurm: LiveSlurm, timeout_s: float = 90.0) -> None:
+def wait_for_all(slurm: LiveSlurm, timeout_s: float = 300.0) -> None:
     """Waits until no job is left."""
-    deadline = time.monotonic() + timeout_s
-    while slurm.run("squeue", "--noheader", "--format=%i").strip():
-        assert time.monotonic() < deadline, slurm.run("squeue")
-        time.sleep(0.2)
+    assert wait_until(lambda: not slurm.jobs(), timeout_s, 0.2), slurm.jobs()
 
 
 def test_a_thousand_hostile_commands_and_variables_arrive_through_sbatch_and_srun(

@@ -45,7 +45,7 @@ class Running:
 
     def endings(self) -> list[Ending]:
         """What both nodes said in the end."""
-        self.srun.wait(timeout=60)
+        self.srun.wait(timeout=120)
         found = [read_ending(ending_file(self.run, self.step, self.job, 0, node)) for node in (0, 1)]
         assert all(found)
         return [ending for ending in found if ending]

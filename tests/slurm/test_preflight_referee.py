@@ -6,15 +6,14 @@ would carry. Slurm says no either at once, or by letting the job wait for a reas
 
 from __future__ import annotations
 
-import contextlib
 import subprocess
 from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 
 import pytest
 
 from stair.cluster.hostlist import expand
 from stair.cluster.slurm import read_cluster
-from stair.errors import StairError
 from stair.submit.options import Request, sbatch_options
 from stair.submit.preflight.judge import preflight
 from tests.slurm.live import LiveSlurm
@@ -27,6 +26,7 @@ NEVER = (
     *("Job's account not permitted", "Job's QOS not permitted"),
 )
 """Beginnings of reasons that no other job's end removes, for a job that breaks the limit all by itself."""
+WAITS = "temporarily unable to accept job, sleeping and retrying"
 STARTED = {"RUNNING", "COMPLETING", "COMPLETED"}
 
 
@@ -81,14 +81,15 @@ def judge(
         for name, request in wave.items():
             jobs[name], said = send(slurm, request)
             assert jobs[name], f"{name}: {said}"
-        done = wait_until(lambda jobs=jobs: started(slurm, jobs.values()), 60.0, 0.5)
+        # Less than the five minutes after which slurmctld forgets the first of them.
+        done = wait_until(lambda jobs=jobs: started(slurm, jobs.values()), 240.0, 0.5)
         now = standing(slurm)
         assert done, {name: now.get(job) for name, job in jobs.items() if not started(slurm, [job])}
         slurm.run("scancel", *jobs.values())
 
     waiting = {name: send(slurm, request)[0] for name, (_, request) in impossible.items()}
     jobs = {name: job for name, job in waiting.items() if job}
-    held = wait_until(lambda: all(_never(now) for now in _of(standing(slurm), jobs.values())), 30.0, 0.5)
+    held = wait_until(lambda: all(_never(now) for now in _of(standing(slurm), jobs.values())), 120.0, 0.5)
     now = standing(slurm)
     assert held, {name: now.get(job) for name, job in jobs.items() if not _never(now.get(job, []))}
     if jobs:
@@ -117,7 +118,7 @@ def ruled(slurm: LiveSlurm) -> Iterator[LiveSlurm]:
         yield slurm
     finally:
         slurm.run("scancel", "--user=root")
-        wait_until(lambda: not slurm.run("squeue", "--noheader", "--all", "--format=%i").strip(), 30.0, 0.2)
+        wait_until(lambda: not slurm.jobs(), 120.0, 0.2)
         for name in names["partition"]:
             slurm.run("scontrol", "delete", f"PartitionName={name}", check=False)
         for account in reversed(names["account"]):
@@ -151,17 +152,30 @@ def test_preflight_and_sbatch_agree_without_accounting(slurm_without_accounting:
     assert any(note.startswith("not checked: accounts") for note in notes)
 
 
-def test_more_jobs_than_slurmctld_keeps_are_refused_before_it_makes_sbatch_wait(slurm: LiveSlurm):
+def test_more_jobs_than_slurmctld_keeps_are_refused_before_it_makes_sbatch_wait(
+    slurm: LiveSlurm, tmp_path: Path
+):
     request = ask(members=12_000)
     facts = read_cluster(slurm.environment)
     assert [refusal.id for refusal in preflight([request], facts).refusals] == ["array-jobs"]
-    words = ("--hold", "--output=/dev/null", f"--array=0-{facts.max_array_size - 1}", "--wrap=true")
-    taken = 0
-    with contextlib.suppress(StairError):  # sbatch: "temporarily unable to accept job, sleeping and retrying"
-        while taken < request.members:
-            slurm.run("sbatch", *words, timeout_s=5)
-            taken += facts.max_array_size
+    taken, said = 0, tmp_path / "said"
+    while taken < request.members and is_taken(slurm, facts.max_array_size, said):
+        taken += facts.max_array_size
     assert 0 < taken <= facts.max_job_count
+    assert WAITS in said.read_text()
+
+
+def is_taken(slurm: LiveSlurm, members: int, said: Path) -> bool:
+    """Sends an array; False when sbatch is made to wait instead."""
+    words = ["--hold", "--output=/dev/null", f"--array=0-{members - 1}", "--wrap=true"]
+    with said.open("w") as out:
+        sbatch = subprocess.Popen(["sbatch", *words], env=dict(slurm.environment), stdout=out, stderr=out)
+    try:
+        assert wait_until(lambda: sbatch.poll() is not None or WAITS in said.read_text(), 120.0)
+        return sbatch.poll() == 0
+    finally:
+        sbatch.kill()
+        sbatch.wait()
 
 
 def test_nodes_that_are_drained_only_make_a_job_wait(slurm: LiveSlurm):
@@ -178,7 +192,7 @@ def test_nodes_that_are_drained_only_make_a_job_wait(slurm: LiveSlurm):
         assert job, said
     finally:
         slurm.run("scontrol", "update", "NodeName=n[1-2]", "State=RESUME")
-    assert wait_until(lambda: started(slurm, [job]), 30.0, 0.2)
+    assert wait_until(lambda: started(slurm, [job]), 120.0, 0.2)
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,8 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -23,6 +23,7 @@ from tests.slurm.live import LiveSlurm
 from tools.devslurm.system import read_pid
 
 CANARY = "c4nary-8f41d0e2aa"
+TRYING = "slurmctld does not answer; trying again"
 
 
 @pytest.fixture(autouse=True)
@@ -62,11 +63,29 @@ def test_slurm_s_own_reason_is_said_with_what_to_try(
     assert [path.name for path in tmp_path.rglob("*.*")] == ["stage1.sh"]
 
 
-def test_a_slurmctld_that_is_down_is_waited_for(slurm: LiveSlurm, tmp_path: Path):
+@pytest.fixture
+def when_turned_away(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], object]], list[str]]:
+    """Has something done as soon as the sender says that slurmctld does not answer; what it said."""
+
+    def plan(act: Callable[[], object]) -> list[str]:
+        said: list[str] = []
+
+        def hear(words: str) -> None:
+            said.append(words)
+            act()
+
+        monkeypatch.setattr("stair.submit.sending.say", hear)
+        return said
+
+    return plan
+
+
+def test_a_slurmctld_that_is_down_is_waited_for(slurm: LiveSlurm, tmp_path: Path, when_turned_away):
     before = set(jobs_of(slurm))
     slurm.stop("slurmctld")
-    threading.Timer(3.0, slurm.restart, ["slurmctld"]).start()
+    said = when_turned_away(lambda: slurm.restart("slurmctld"))
     job = send_batch(a_batch(), ["--hold"], RunDir(tmp_path), settle_s=0.5)
+    assert said == [TRYING]
     assert set(jobs_of(slurm)) - before == {job}
 
 
@@ -79,17 +98,21 @@ def test_a_slurmctld_that_stays_away_is_an_expected_failure(slurm: LiveSlurm, tm
 
 
 @pytest.mark.slow
-def test_a_request_that_was_given_up_and_heard_later_makes_no_second_job(slurm: LiveSlurm, tmp_path: Path):
+def test_a_request_that_was_given_up_and_heard_later_makes_no_second_job(
+    slurm: LiveSlurm, tmp_path: Path, when_turned_away
+):
     before = set(jobs_of(slurm))
     pid = read_pid(slurm.cluster.pids / "slurmctld.pid", "slurmctld")
     assert pid
+    said = when_turned_away(lambda: os.kill(pid, signal.SIGCONT))
     os.kill(pid, signal.SIGSTOP)
-    threading.Timer(
-        14.0, os.kill, [pid, signal.SIGCONT]
-    ).start()  # sbatch gives up after MessageTimeout, 10 s
     started = time.monotonic()
-    job = send_batch(a_batch(), ["--hold"], RunDir(tmp_path))
-    assert time.monotonic() - started > 12
+    try:
+        job = send_batch(a_batch(), ["--hold"], RunDir(tmp_path))
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    assert said == [TRYING]
+    assert time.monotonic() - started > 10  # MessageTimeout, after which sbatch gives up
     time.sleep(3)
     assert set(jobs_of(slurm)) - before == {job}
 

@@ -59,7 +59,7 @@ def on(slurm: LiveSlurm, node: str, script: str, *words: str) -> None:
     """Runs a script in the mount namespace of a node's slurmd, and so of its jobs."""
     (daemon,) = (one for one in daemons(slurm.cluster) if one.process == "slurmd" and one.name == node)
     enter = ["nsenter", f"--mount=/proc/{daemon.pid}/ns/mnt", "sh", "-euc", script, "sh", *words]
-    subprocess.run(enter, check=True, timeout=30, capture_output=True)
+    subprocess.run(enter, check=True, timeout=120, capture_output=True)
 
 
 @contextmanager

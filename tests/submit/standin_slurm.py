@@ -86,7 +86,7 @@ class StandIn:
         return subprocess.Popen(words, env=self.environment(**more), stderr=subprocess.PIPE, text=True)
 
 
-def ended(process: subprocess.Popen[str], timeout_s: float = 90.0) -> tuple[int, str]:
+def ended(process: subprocess.Popen[str], timeout_s: float = 240.0) -> tuple[int, str]:
     """Exit code and what it said."""
     said = process.communicate(timeout=timeout_s)[1]
     return process.returncode, said

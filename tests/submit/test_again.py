@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -108,3 +109,22 @@ def test_who_was_replaced_sends_nothing(tmp_path: Path, slurm: StandIn):
     code, what = again(plan, plan.steps[0], RunDir(Path(plan.run)), ALONE, wish, lambda: True)
     assert (code, what) == (1, "another attempt has taken its place")
     assert not any(call.startswith("sbatch") for call in slurm.calls)
+
+
+@pytest.mark.parametrize(("again_as", "job"), [("requeue", "7"), ("resubmit", "8")])
+def test_what_was_arranged_while_a_person_cancelled_the_run_is_cancelled_too(
+    tmp_path: Path, slurm: StandIn, again_as: Literal["requeue", "resubmit"], job: str
+):
+    """The marker comes after the decision; who wrote it looked into the ledger before the line was there."""
+    plan = a_chain(tmp_path)
+    for name in ("scontrol", "sbatch"):
+        script = slurm.folder / name
+        text = script.read_text().replace("#!/bin/bash\n", f"#!/bin/bash\ntouch '{plan.run}/cancelled'\n")
+        script.write_text(text)
+    scancel = slurm.folder / "scancel"
+    scancel.write_text('#!/bin/bash\necho "scancel $*" >> "$(dirname "$0")/calls"\n')
+    scancel.chmod(0o755)
+    wish = Decision(Ending("checkpointed", "timeout"), again_as)
+    code, what = again(plan, plan.steps[0], RunDir(Path(plan.run)), ALONE, wish)
+    assert (code, what.endswith("and the run was cancelled")) == (1, True)
+    assert slurm.calls[-1] == f"scancel {job}"

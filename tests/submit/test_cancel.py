@@ -147,7 +147,7 @@ def test_a_local_worker_saves_itself_and_leaves(tmp_path: Path, capsys: pytest.C
     wait_for_line(run.logs / "one.log", "step 3 ")
     assert ended(run) == 0
     assert f"process {process.pid} saves what it has and leaves" in capsys.readouterr().out
-    assert process.wait(timeout=60) == 75
+    assert process.wait(timeout=240) == 75
     assert int((run.path / "one" / "state").read_text()) >= 3
     status = look(run.path)
     assert status.state == "cancelled"

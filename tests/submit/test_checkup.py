@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 
 from stair import console
+from stair.submit import checkup
 from stair.submit.checkup import check_machine, judge_machine, sections_of
 from stair.submit.cli import main
 from stair.submit.plan import Plan, Step
 from stair.submit.preflight.paths import Seen, refuse_full
-from tests.submit.scripted import a_plan, a_step
+from tests.submit.scripted import WAIT_S, a_plan, a_step
 
 
 def training(run: Path, device: str, gpus: int = 0) -> Plan:
@@ -85,6 +86,7 @@ def test_a_full_disk_is_refused_whatever_is_to_be_written(seen: Seen, says: str)
 
 
 def test_stair_submit_sends_nothing_where_the_doctor_refuses(tmp_path: Path, monkeypatch, capsys):
+    monkeypatch.setattr(checkup, "PROBE_S", WAIT_S)
     (tmp_path / "gpu.yaml").write_text("executor: local\ngpus_per_node: 8\n")
     monkeypatch.chdir(tmp_path)
     words = ["stage1", "--cluster", "./gpu.yaml", "--processes", "8", "--run", str(tmp_path / "run")]

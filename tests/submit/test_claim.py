@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from stair.rundir import RunDir
-from stair.submit.claim import Watch, claim, claim_file, is_replaced
+from stair.submit.claim import Watch, claim, claim_file, is_cancelled, is_replaced
 from stair.submit.seat import Seat
 from tests.submit.scripted import a_step
 
@@ -22,6 +22,20 @@ def test_the_attempt_that_began_last_has_the_step(tmp_path: Path):
         others = {FIRST, REQUEUED, SENT_AGAIN} - {newest}
         assert not is_replaced(run, step, newest)
         assert all(is_replaced(run, step, other) for other in others)
+
+
+def test_an_attempt_that_stood_still_on_its_way_does_not_take_the_step_from_the_next_one(tmp_path: Path):
+    run, step = RunDir(tmp_path), a_step(tmp_path, "one", "pass")
+    for seat in (REQUEUED, FIRST):
+        claim(run, step, seat)
+    assert is_replaced(run, step, FIRST)
+    assert not is_replaced(run, step, REQUEUED)
+
+
+def test_a_run_is_cancelled_when_its_marker_is_there_whatever_it_says(tmp_path: Path):
+    assert not is_cancelled(RunDir(tmp_path))
+    (tmp_path / "cancelled").touch()
+    assert is_cancelled(RunDir(tmp_path))
 
 
 def test_members_of_an_array_do_not_replace_each_other(tmp_path: Path):

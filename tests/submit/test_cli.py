@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-import time
 from pathlib import Path
 
 import pytest
 
 from stair import console
 from stair.submit.cli import main
+from tests.processes import wait_for
+from tests.submit.scripted import WAIT_S
 
 
 def call(*words: str) -> int:
@@ -82,10 +83,7 @@ def test_a_submission_ends_with_the_run_folder_and_zero(detach: bool, tmp_path: 
     assert call(str(recipe), "--run", str(run), *(["--detach"] if detach else [])) == 0
     if detach:
         assert "works in" in capsys.readouterr().err
-        deadline = time.monotonic() + 60
-        while not (run / "outcome.json").exists():
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
+        wait_for((run / "outcome.json").exists, WAIT_S)
     else:
         assert f"done: {run}" in capsys.readouterr().out
     assert (run / "done.json").exists()

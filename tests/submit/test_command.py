@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from stair.evaluate.config import EvalConfig
@@ -19,7 +19,6 @@ def test_defaults_need_no_words():
     assert flags(ServeConfig()) == []
 
 
-@settings(deadline=None)  # the first example loads draccus
 @given(
     instruction=st.text(max_size=30),
     tasks=st.lists(st.sampled_from(["a", "no", "3", "null"]), min_size=1).map(tuple),

@@ -27,7 +27,7 @@ from stair.submit.node import (
 from stair.submit.plan import Plan, Step
 from stair.submit.seat import Seat
 from stair.submit.verdict import Ending
-from tests.submit.scripted import SERVER, TRAINER, a_plan, a_step, script, wait_for_line
+from tests.submit.scripted import SERVER, TRAINER, WAIT_S, a_plan, a_step, script, wait_for_line, well
 
 SLURM = {
     "SLURM_JOB_ID": "13",
@@ -42,17 +42,25 @@ def seat(nodes: int = 1, restart: int = 0) -> Seat:
     return Seat("12_3", "13", 3, restart, tuple(f"n{number + 1}" for number in range(nodes)))
 
 
+WORK = f"""
+import sys
+from stair.submit import health, node
+health.PATIENCE_S = health.PATIENCE_ALONE_S = {WAIT_S}
+sys.exit(node.main(sys.argv[1:]))
+"""
+
+
 def begin(plan: Plan, step: Step, node: int = 0, **more: str) -> subprocess.Popen[str]:
     run = RunDir(Path(plan.run)).create()
     run.plan.write_text(replace(plan, executor="slurm").text())
-    words = [sys.executable, "-m", "stair.submit.node", str(run.plan), step.name]
+    words = [sys.executable, "-c", WORK, str(run.plan), step.name]
     environment = {**os.environ, **SLURM, "SLURM_NODEID": str(node), **more}
     return subprocess.Popen(words, env=environment, stderr=subprocess.PIPE, text=True)
 
 
 def work(plan: Plan, step: Step, node: int = 0, **more: str) -> tuple[int, Ending]:
     process = begin(plan, step, node, **more)
-    process.communicate(timeout=90)
+    process.communicate(timeout=WAIT_S)
     return process.returncode, said(plan, step, node)
 
 
@@ -100,7 +108,7 @@ def test_however_often_it_is_told_the_step_saves_itself(tmp_path: Path, numbers:
     wait_for_line(run / "logs/one.log", "step 3 ")
     for number in numbers:
         process.send_signal(number)
-    assert process.wait(timeout=60) == 0
+    assert process.wait(timeout=WAIT_S) == 0
     ending = said(a_plan(run, step), step)
     assert (ending.verdict, ending.cause, ending.code) == ("checkpointed", "", 75)
     assert int((run / "one/state").read_text()) >= 3
@@ -125,19 +133,40 @@ def test_however_often_it_is_told_the_step_saves_itself(tmp_path: Path, numbers:
 )
 def test_how_a_step_ends_is_judged_by_its_code(tmp_path: Path, code: str, verdict: str, cause: str, why: str):
     run = tmp_path / "run"
+    well(RunDir(run).fact_sheet("12", 2, "n1"))
+    well(RunDir(run).fact_sheet("12_3", 2, "n1", "end"))
     step = a_step(run, "one", code)
     returned, ending = work(a_plan(run, step), step)
     assert (ending.verdict, ending.cause, ending.why) == (verdict, cause, why)
     assert returned == (0 if verdict == "checkpointed" else 1)
 
 
+def test_a_warning_that_comes_while_it_ends_does_not_kill_it(tmp_path: Path):
+    """srun would end the other nodes for it, while they save themselves."""
+    run = tmp_path / "run"
+    step = a_step(run, "one", "raise SystemExit(75)")
+    RunDir(run).create().plan.write_text(replace(a_plan(run, step), executor="slurm").text())
+    code = """
+import os, runpy, signal
+class Late:
+    def __del__(self, tell=os.kill, me=os.getpid(), number=signal.SIGUSR2):
+        tell(me, number)
+late = Late()
+runpy.run_module("stair.submit.node", run_name="__main__", alter_sys=True)
+"""
+    words = [sys.executable, "-c", code, str(RunDir(run).plan), "one"]
+    process = subprocess.run(words, env={**os.environ, **SLURM, "SLURM_NODEID": "0"}, timeout=WAIT_S)
+    assert process.returncode == 0
+    assert said(a_plan(run, step), step).verdict == "checkpointed"
+
+
 def test_a_step_that_knows_no_signals_left_when_told(tmp_path: Path):
     run = tmp_path / "run"
-    step = a_step(run, "one", "import time; print('on', flush=True); time.sleep(60)")
+    step = a_step(run, "one", "import time; print('on', flush=True); time.sleep(3600)")
     process = begin(a_plan(run, step), step)
     wait_for_line(run / "logs/one.log", "on\n")
     process.send_signal(signal.SIGUSR2)
-    assert process.wait(timeout=60) == 0
+    assert process.wait(timeout=WAIT_S) == 0
     ending = said(a_plan(run, step), step)
     assert ending.verdict == "checkpointed"
     assert ending.why.startswith("told to leave, it left without a word")
@@ -146,22 +175,24 @@ def test_a_step_that_knows_no_signals_left_when_told(tmp_path: Path):
 def test_an_explained_error_on_the_way_out_is_one(tmp_path: Path):
     run = tmp_path / "run"
     fail = "import signal, sys, time\nsignal.signal(15, lambda *_: sys.exit('error: disk full'))\n"
-    step = a_step(run, "one", fail + "print('on', flush=True); time.sleep(60)")
+    step = a_step(run, "one", fail + "print('on', flush=True); time.sleep(3600)")
     process = begin(a_plan(run, step), step)
     wait_for_line(run / "logs/one.log", "on\n")
     process.send_signal(signal.SIGTERM)
-    assert process.wait(timeout=60) == 1
+    assert process.wait(timeout=WAIT_S) == 1
     assert said(a_plan(run, step), step).why == "exit 1: disk full"
 
 
 def test_a_traceback_on_the_way_out_is_no_checkpoint(tmp_path: Path):
     run = tmp_path / "run"
-    fail = "import signal, time\nsignal.signal(15, lambda *_: 1 / 0)\nprint('on', flush=True); time.sleep(60)"
+    fail = (
+        "import signal, time\nsignal.signal(15, lambda *_: 1 / 0)\nprint('on', flush=True); time.sleep(3600)"
+    )
     step = a_step(run, "one", fail)
     process = begin(a_plan(run, step), step)
     wait_for_line(run / "logs/one.log", "on\n")
     process.send_signal(signal.SIGTERM)
-    assert process.wait(timeout=60) == 1
+    assert process.wait(timeout=WAIT_S) == 1
     assert said(a_plan(run, step), step).why == "exit 1: ZeroDivisionError: division by zero"
 
 

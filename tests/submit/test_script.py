@@ -52,7 +52,7 @@ def test_twelve_hundred_hostile_commands_and_variables_arrive_through_bash(tmp_p
     assert read_witness(tmp_path / "got") == meant
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(argv=st.lists(words, max_size=8), value=words)
 def test_a_command_and_a_variable_arrive_through_bash(tmp_path: Path, argv: list[str], value: str):
     (tmp_path / "got").unlink(missing_ok=True)
@@ -64,7 +64,7 @@ def test_a_command_and_a_variable_arrive_through_bash(tmp_path: Path, argv: list
     assert read_witness(tmp_path / "got") == [Case(argv, {"HOSTILE_": value})]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     options=st.lists(
         st.tuples(st.from_regex(r"\A[a-z]{1,9}(-[a-z]{1,5})?\Z"), st.none() | lines), max_size=6

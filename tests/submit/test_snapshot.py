@@ -27,7 +27,7 @@ def package(tmp_path: Path) -> Path:
     (package / "recipes" / "demo.yaml").write_text("steps: 1\n")
     git = ["git", "-C", str(package.parent), "-c", "user.name=x", "-c", "user.email=x@x"]
     for words in (["init", "-q"], ["add", "."], ["commit", "-q", "-m", "one"]):
-        subprocess.run([*git, *words], check=True, timeout=20)
+        subprocess.run([*git, *words], check=True, timeout=120)
     return package
 
 
@@ -58,7 +58,7 @@ def test_our_own_code_runs_from_its_snapshot(run: RunDir):
         env=environment,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
         check=True,
     )
     assert done.stdout.strip() == str(place / "stair" / "__init__.py")
@@ -168,7 +168,7 @@ def test_changes_are_recorded_without_what_may_be_secret(
     checkout = package.parent
     for name in (".env", "deploy.pem", "my-token.txt"):
         (checkout / name).write_text("old\n")
-    subprocess.run(["git", "-C", str(checkout), "add", "."], check=True, timeout=20)
+    subprocess.run(["git", "-C", str(checkout), "add", "."], check=True, timeout=120)
     for name in (".env", "deploy.pem", "my-token.txt"):
         (checkout / name).write_text("private\n")
     (package / "train.py").write_text(f"STEPS = 2  # {canary}\n")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +16,8 @@ from stair.cluster.ledger import Attempt, read_attempts, record_attempt
 from stair.rundir import RunDir, write_json
 from stair.submit.claim import claim_file
 from stair.submit.plan import Batch, Budgets, Plan, Step
-from tests.submit.scripted import TRAINER, a_plan, a_step, wait_for_line
+from tests.processes import wait_for
+from tests.submit.scripted import TRAINER, WAIT_S, a_plan, a_step, processes_of, wait_for_line
 from tests.submit.standin_slurm import LEAVING, RUNNING, StandIn, ended
 
 BUDGETS = Budgets(timeout=2, preemption=2, node=2, crash=1)
@@ -39,6 +42,12 @@ def attempts(plan: Plan) -> list[Attempt]:
 
 def log(plan: Plan) -> Path:
     return Path(plan.run) / "logs/one.log"
+
+
+def end_program(step: Step) -> None:
+    """As slurmstepd does, which ends every process of a job."""
+    for process in processes_of(step.folder):
+        os.kill(process, signal.SIGKILL)
 
 
 def test_a_step_that_ends_well_leaves_a_marker_and_asks_nothing_of_slurm(tmp_path: Path, slurm: StandIn):
@@ -98,7 +107,7 @@ def test_what_slurm_has_requeued_itself_is_not_requeued_again(tmp_path: Path, sl
 
 def test_a_warning_is_on_record_before_the_step_has_saved_itself(tmp_path: Path, slurm: StandIn):
     deaf = FOREVER.replace("if wanted:", "if False:")
-    plan, step = planned(tmp_path, "import signal; signal.alarm(30)" + deaf)  # no slurmstepd ends it here
+    plan, step = planned(tmp_path, "import signal; signal.alarm(600)" + deaf)
     process = slurm.supervise(plan, step)
     wait_for_line(log(plan), "step 3 ")
     slurm.say(LEAVING.replace("Restarts=0", "Restarts=1"))
@@ -106,6 +115,7 @@ def test_a_warning_is_on_record_before_the_step_has_saved_itself(tmp_path: Path,
     wait_for_line(Path(plan.run) / "attempts/one.jsonl", "preemption")
     process.kill()  # as Slurm does after KillWait
     process.wait()
+    end_program(step)
     [attempt] = attempts(plan)
     assert (attempt.verdict, attempt.cause) == ("retryable", "preemption")
     assert "before it had saved itself" in attempt.why
@@ -152,13 +162,8 @@ def test_who_was_replaced_ends_its_step_and_touches_nothing_more(tmp_path: Path,
     assert "another attempt has taken its place" in said
     assert [attempt.ended for attempt in attempts(plan)] == [None]
     assert slurm.calls == []
-    sizes = []
-    for _ in range(20):  # its program is told by the kernel that nobody waits for it any more
-        sizes.append(log(plan).stat().st_size)
-        if len(sizes) > 1 and sizes[-1] == sizes[-2]:
-            break
-        time.sleep(0.3)
-    assert sizes[-1] == sizes[-2]
+    # Its program is told by the kernel that nobody waits for it any more.
+    wait_for(lambda: not processes_of(step.folder), WAIT_S)
 
 
 def test_an_attempt_without_an_end_is_closed_by_the_next_one(tmp_path: Path, slurm: StandIn):
@@ -203,7 +208,7 @@ def test_a_full_disk_does_not_keep_a_job_from_being_requeued(tmp_path: Path, slu
 def test_a_job_that_slurm_is_ending_is_requeued_before_it_has_saved_itself(tmp_path: Path, slurm: StandIn):
     """Preempted without a grace time: only KillWait is left, and the save may take longer."""
     deaf = FOREVER.replace("if wanted:", "if False:")
-    plan, step = planned(tmp_path, "import signal; signal.alarm(30)" + deaf)  # no slurmstepd ends it here
+    plan, step = planned(tmp_path, "import signal; signal.alarm(600)" + deaf)
     process = slurm.supervise(plan, step)
     wait_for_line(log(plan), "step 3 ")
     slurm.say(LEAVING.replace("PreemptTime=None", "PreemptTime=1700000000"))
@@ -211,6 +216,7 @@ def test_a_job_that_slurm_is_ending_is_requeued_before_it_has_saved_itself(tmp_p
     wait_for_line(Path(plan.run) / "attempts/one.jsonl", '"requeued"')
     process.kill()
     process.wait()
+    end_program(step)
     [attempt] = attempts(plan)
     assert (attempt.verdict, attempt.cause, attempt.next) == ("retryable", "preemption", "requeued")
     assert slurm.calls == ["scontrol requeue 7"]
@@ -228,3 +234,41 @@ def test_a_job_that_is_being_ended_is_not_requeued_beyond_its_budget(tmp_path: P
     assert ended(process)[0] == 1
     assert attempts(plan)[-1].next == "3 time limits, 2 allowed (slurm.max_timeouts)"
     assert slurm.calls == []
+
+
+def test_of_a_cancelled_run_nothing_begins(tmp_path: Path, slurm: StandIn):
+    """A job that was sent, requeued or released at the very moment at which a person cancelled the run."""
+    plan, step = planned(tmp_path, "print('hello')")
+    run = RunDir(Path(plan.run)).create()
+    (run.path / "cancelled").touch()
+    code, said = ended(slurm.supervise(plan, step))
+    assert (code, "its run was cancelled" in said) == (1, True)
+    assert attempts(plan) == []
+    assert not log(plan).exists()
+    (run.path / "cancelled").unlink()
+    assert ended(slurm.supervise(plan, step))[0] == 0
+
+
+LATE = """
+import os, runpy, signal, sys
+class Late:
+    def __del__(self, kill=os.kill, me=os.getpid(), numbers=(signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)):
+        for number in numbers:
+            kill(me, number)
+sys.late = Late()
+sys.argv = ["supervise", *sys.argv[1:]]
+runpy.run_module("stair.submit.supervise", run_name="__main__")
+"""
+
+
+def test_a_signal_while_python_ends_does_not_make_a_failure_of_a_step_that_is_done(
+    tmp_path: Path, slurm: StandIn
+):
+    """What lies in `sys` dies after Python has taken its handlers down."""
+    plan, step = planned(tmp_path, "print('hello')")
+    run = RunDir(Path(plan.run)).create()
+    run.plan.write_text(replace(plan, executor="slurm").text())
+    words = [sys.executable, "-c", LATE, str(run.plan), step.name]
+    done = subprocess.run(words, env=slurm.environment(), capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stderr
+    assert step.done_file.exists()

@@ -5,10 +5,9 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
-import time
-import urllib.request
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,9 +17,26 @@ from stair.errors import StairError
 from stair.rundir import RunDir
 from stair.submit.plan import Plan
 from stair.submit.worker import SHOWN_GPUS, only_worker, step_variables
-from tests.submit.scripted import SERVER, TRAINER, a_plan, a_step, script, wait_for_line
+from tests.processes import is_running, wait_for
+from tests.submit.scripted import (
+    DEAF,
+    SERVER,
+    TRAINER,
+    WAIT_S,
+    a_plan,
+    a_step,
+    script,
+    wait_for_line,
+    well,
+)
 
-WORK = "import sys; from stair.submit.worker import run_plan; sys.exit(run_plan(sys.argv[1]))"
+WORK = f"""
+import sys
+from stair.submit import health
+from stair.submit.worker import run_plan
+health.PATIENCE_S = health.PATIENCE_ALONE_S = {WAIT_S}
+sys.exit(run_plan(sys.argv[1]))
+"""
 
 
 def begin(plan: Plan) -> subprocess.Popen:
@@ -31,7 +47,7 @@ def begin(plan: Plan) -> subprocess.Popen:
 
 def work(plan: Plan) -> tuple[int, dict]:
     process = begin(plan)
-    _, said = process.communicate(timeout=90)
+    _, said = process.communicate(timeout=WAIT_S)
     assert not said
     return process.returncode, json.loads((Path(plan.run) / "outcome.json").read_text())
 
@@ -78,7 +94,7 @@ def test_a_signal_lets_the_step_save_itself_and_the_next_attempt_goes_on(tmp_pat
     process = begin(plan)
     wait_for_line(run / "logs" / "one.log", "step 3 ")
     process.send_signal(number)
-    assert process.wait(timeout=60) == 75
+    assert process.wait(timeout=WAIT_S) == 75
     assert json.loads((run / "outcome.json").read_text())["state"] == "stopped"
     saved = int((run / "one" / "state").read_text())
     assert saved >= 3
@@ -88,15 +104,37 @@ def test_a_signal_lets_the_step_save_itself_and_the_next_attempt_goes_on(tmp_pat
 
 def test_a_second_signal_ends_a_step_that_does_not_leave(tmp_path: Path):
     run = tmp_path / "run"
-    deaf = "import signal, time; signal.signal(15, signal.SIG_IGN); print('deaf', flush=True); time.sleep(60)"
-    process = begin(a_plan(run, a_step(run, "one", deaf)))
+    process = begin(replace(a_plan(run, a_step(run, "one", DEAF)), grace_s=10 * WAIT_S))
     wait_for_line(run / "logs" / "one.log", "deaf\n")
-    started = time.monotonic()
     process.terminate()
-    time.sleep(0.3)
+    wait_for_line(run / "logs" / "one.log", "told\n")  # of two that come together only one would arrive
     process.terminate()
-    assert process.wait(timeout=60) == 75
-    assert time.monotonic() - started < 20
+    assert process.wait(timeout=WAIT_S) == 75
+
+
+@pytest.mark.parametrize("word", ["logs/worker.stop", "cancelled"])
+def test_who_was_told_to_leave_before_it_listened_begins_nothing(tmp_path: Path, word: str):
+    run = tmp_path / "run"
+    plan = a_plan(run, a_step(run, "one", "print('hello')"))
+    (run / "logs").mkdir(parents=True)
+    (run / word).write_text(".")
+    code, outcome = work(plan)
+    assert (code, outcome["state"], outcome["step"]) == (75, "stopped", "one")
+    assert "hello" not in (run / "logs" / "one.log").read_text()
+    assert not (run / "one" / "done.json").exists()
+
+
+def test_a_worker_waits_for_its_sender_to_write_all_down(tmp_path: Path):
+    run = tmp_path / "run"
+    plan = a_plan(run, a_step(run, "one", "print('hello')"))
+    with only_worker(RunDir(run)):
+        process = begin(plan)
+        lock = os.path.realpath(run / "logs" / "worker.lock")
+        files = Path(f"/proc/{process.pid}/fd")
+        wait_for(lambda: lock in {os.path.realpath(file) for file in files.iterdir()})
+        assert process.poll() is None
+    assert process.wait(timeout=WAIT_S) == 0
+    assert "hello" in (run / "logs" / "one.log").read_text()
 
 
 def test_a_server_is_ready_before_its_step_and_gone_after_it(tmp_path: Path):
@@ -111,21 +149,19 @@ print("status", urllib.request.urlopen(address + "/healthz").status)
     step = a_step(run, "one", ask, where, server=script(SERVER, where))
     assert work(a_plan(run, step))[0] == 0
     assert "status 200" in (run / "logs" / "one.log").read_text()
-    address = where.read_text().replace("ws", "http", 1)
-    with pytest.raises(OSError, match="refused"):
-        urllib.request.urlopen(address)
+    assert not is_running(Path(f"{where}.pid").read_text())
 
 
 def test_a_server_that_dies_fails_the_step_with_the_servers_words(tmp_path: Path):
     run = tmp_path / "run"
     where = run / "one" / "server.address"
-    step = a_step(run, "one", "import time; time.sleep(60)", server=script(SERVER, where, 0.5))
-    started = time.monotonic()
+    begun = tmp_path / "begun"
+    wait = "import pathlib, sys, time; pathlib.Path(sys.argv[2]).touch(); time.sleep(3600)"
+    step = a_step(run, "one", wait, begun, server=script(SERVER, where, begun))
     code, outcome = work(a_plan(run, step))
     assert code == 1
     assert outcome["what"] == "step one failed, its policy server died, exit 9: out of memory"
     assert "one-server.log" in outcome["hint"]
-    assert time.monotonic() - started < 40
 
 
 def test_a_server_that_never_starts_fails_the_step(tmp_path: Path):
@@ -136,8 +172,11 @@ def test_a_server_that_never_starts_fails_the_step(tmp_path: Path):
     assert "did not start, exit 1: no model in x" in outcome["what"]
 
 
-def test_a_step_that_was_killed_is_said_to_be(tmp_path: Path):
+def test_a_step_that_was_killed_is_said_to_be(tmp_path: Path, monkeypatch):
     run = tmp_path / "run"
+    for when in ("", "end"):
+        well(RunDir(run).fact_sheet("7", 0, socket.gethostname(), when))
+    monkeypatch.setenv("SUBMITIT_LOCAL_JOB_ID", "7")
     outcome = work(a_plan(run, a_step(run, "one", "import os; print('step 3'); os.kill(os.getpid(), 9)")))[1]
     assert outcome["what"] == "step one failed, killed by SIGKILL, often for want of memory"
 

@@ -91,7 +91,7 @@ def start(cluster: Cluster, daemon: Daemon) -> None:
             stderr=stream,
             check=True,
         )
-    if not wait_until(lambda: daemon.pid, 30.0):
+    if not wait_until(lambda: daemon.pid, 60.0):
         raise _did_not(daemon, "start")
 
 
@@ -133,7 +133,7 @@ def make_database(cluster: Cluster) -> None:
     partial.rename(cluster.database)
 
 
-def await_ready(cluster: Cluster, daemon: Daemon, timeout_s: float = 60.0) -> None:
+def await_ready(cluster: Cluster, daemon: Daemon, timeout_s: float = 180.0) -> None:
     """Returns when a daemon of the head answers; StairError with the end of its log when it does not."""
     questions = {
         "munged": ["munge", "--no-input", f"--socket={cluster.munge_socket}"],
@@ -144,7 +144,12 @@ def await_ready(cluster: Cluster, daemon: Daemon, timeout_s: float = 60.0) -> No
 
     def answers() -> bool:
         argv = questions[daemon.process]
-        done = subprocess.run(argv, env=environment(cluster), capture_output=True, stdin=subprocess.DEVNULL)
+        try:
+            done = subprocess.run(
+                argv, env=environment(cluster), capture_output=True, stdin=subprocess.DEVNULL, timeout=60
+            )
+        except subprocess.TimeoutExpired:
+            return False
         return done.returncode == 0
 
     if not wait_until(lambda: answers() or not daemon.pid, timeout_s, 0.1) or not daemon.pid:

@@ -63,7 +63,7 @@ def fill_accounts(cluster: Cluster) -> None:
     if mark.exists() and mark.read_text() == wanted:
         return
     # The limits name GPUs, which are registered with the controller's first words to slurmdbd.
-    known = wait_until(lambda: "gres|gpu|" in sacctmgr(cluster, "--parsable", "show", "tres"), 20.0)
+    known = wait_until(lambda: "gres|gpu|" in sacctmgr(cluster, "--parsable", "show", "tres"), 120.0)
     if not known:
         raise StairError("slurmctld did not tell slurmdbd of its GPUs", hint=f"logs are in {cluster.logs}")
     for words in commands:

@@ -33,6 +33,12 @@ ENDING = ("slurmctld", "slurmd", "slurmdbd", "mariadbd", "munged")
 """The controller first: what then ends on the nodes is not its business until the next `up`."""
 
 
+END_S = 60.0
+"""How long a daemon may take to end: slurmctld waits half a minute for questions it has not answered yet, and
+only then saves its state."""
+CLEAR_S = 120.0
+
+
 def require_root() -> None:
     """Raises CannotHere for anybody else."""
     if os.geteuid() != 0:
@@ -107,9 +113,11 @@ def sweep() -> None:
     """Ends clusters whose root folder somebody removed under them."""
     for slot, root in network.claims():
         if not root.exists():
-            lost = Cluster(root, slot)
-            _clear(lost)
-            network.release_slot(lost)
+            with locked(root):  # and not one that is being ended, or brought up again, at this moment
+                if (slot, root) in network.claims() and not root.exists():
+                    lost = Cluster(root, slot)
+                    _clear(lost)
+                    network.release_slot(lost)
 
 
 def _settle(root: Path, shape: Shape) -> Cluster:
@@ -126,9 +134,9 @@ def _settle(root: Path, shape: Shape) -> Cluster:
         )
     slot = network.claim_slot(root, old.slot if old else None)
     cluster = Cluster(root, slot, shape)
-    if old and old != cluster:
-        _clear(old)
     write_cluster(cluster)
+    if old and old != cluster and not network.is_anothers(old):
+        _clear(old)
     if not _runs(cluster):
         _clear(cluster)  # whatever is left is of a crash, or of an `up` that was killed
     return cluster
@@ -142,12 +150,19 @@ def _runs(cluster: Cluster) -> bool:
 
 def _clear(cluster: Cluster) -> int:
     """Ends every process of a cluster and removes its network; returns how many processes there were."""
-    left = [process.pid for process in network.members(cluster)]
-    end(left, patience_s=2.0)
+    ended: set[int] = set()
+
+    def all_gone() -> bool:
+        left = [process.pid for process in network.members(cluster)]
+        ended.update(left)
+        end(left, patience_s=2.0)
+        return not left
+
+    wait_until(all_gone, CLEAR_S)  # whoever was ended may have started somebody just before
     network.remove(cluster)
     for file in cluster.pids.glob("*.pid"):
         file.unlink(missing_ok=True)
-    return len(left)
+    return len(ended)
 
 
 def _begin(cluster: Cluster, daemon: Daemon) -> None:
@@ -155,7 +170,7 @@ def _begin(cluster: Cluster, daemon: Daemon) -> None:
     await_ready(cluster, daemon)
 
 
-def await_nodes(cluster: Cluster, timeout_s: float = 60.0) -> None:
+def await_nodes(cluster: Cluster, timeout_s: float = 180.0) -> None:
     """Returns when every node whose cable is in can take jobs; those that a person drained do not count."""
     wanted = {node.name for node in cluster.nodes if network.plugged(cluster, node.name)}
 
@@ -183,9 +198,9 @@ def down(root: Path, tell: Tell = lambda stage, seconds: None, *, purge: bool = 
             cluster = Cluster(root, network.claim_slot(root))
         for process in ENDING:
             pids = [daemon.pid for daemon in daemons(cluster) if daemon.process == process]
-            end([pid for pid in pids if pid], patience_s=20.0)
+            end([pid for pid in pids if pid], patience_s=END_S)
         stage.done("daemons")
-        ended = _clear(cluster)
+        ended = 0 if network.is_anothers(cluster) else _clear(cluster)
         network.release_slot(cluster)
         stage.done("jobs and namespaces")
         if purge:
@@ -206,7 +221,7 @@ def restart(cluster: Cluster, name: str) -> None:
 def stop(cluster: Cluster, name: str) -> None:
     """Ends one daemon, if it lives; `restart` brings it back."""
     pid = _known_daemon(cluster, name).pid
-    end([pid] if pid else [], patience_s=20.0)
+    end([pid] if pid else [], patience_s=END_S)
 
 
 def _known_daemon(cluster: Cluster, name: str) -> Daemon:

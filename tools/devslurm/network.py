@@ -7,7 +7,6 @@ the latter mounts a fresh /sys without /sys/fs/cgroup, and slurmd gives up.
 
 from __future__ import annotations
 
-import contextlib
 import fcntl
 import hashlib
 import json
@@ -58,16 +57,23 @@ def claim_slot(root: Path, preferred: int | None = None) -> int:
 
 
 def _claim(root: Path, slot: int) -> bool:
-    link = CLAIMS / str(slot)
-    if link.is_symlink():
-        holder = Path(os.readlink(link))
-        if holder == root:
-            return True
+    holder, link = _holder(slot), CLAIMS / str(slot)
+    if holder == root:
+        return True
+    if holder is not None:
         if _holds(holder, slot):
             return False
-        link.unlink()  # its folder is gone, or it has moved to another slot
+        link.unlink(missing_ok=True)  # its folder is gone, or it has moved to another slot
     link.symlink_to(root)
     return True
+
+
+def _holder(slot: int) -> Path | None:
+    """The root folder that has a slot, at this moment: others give theirs back without asking anybody."""
+    try:
+        return Path(os.readlink(CLAIMS / str(slot)))
+    except OSError:
+        return None
 
 
 def _holds(root: Path, slot: int) -> bool:
@@ -82,8 +88,14 @@ def _holds(root: Path, slot: int) -> bool:
 
 def claims() -> list[tuple[int, Path]]:
     """Every slot that is taken, and the root folder that took it."""
-    links = [path for path in CLAIMS.glob("*") if path.is_symlink()]
-    return [(int(link.name), Path(os.readlink(link))) for link in links]
+    slots = sorted(int(path.name) for path in CLAIMS.glob("*") if path.name.isdecimal())
+    return [(slot, holder) for slot in slots if (holder := _holder(slot)) is not None]
+
+
+def is_anothers(cluster: Cluster) -> bool:
+    """Whether the slot, given back when this cluster went down, is another cluster's by now."""
+    holder = _holder(cluster.slot)
+    return holder not in (None, cluster.root) and _holds(holder, cluster.slot)
 
 
 def _elsewhere(cluster: Cluster) -> bool:
@@ -94,10 +106,8 @@ def _elsewhere(cluster: Cluster) -> bool:
 
 def release_slot(cluster: Cluster) -> None:
     """Gives the slot back, if it is this cluster's."""
-    link = CLAIMS / str(cluster.slot)
-    with contextlib.suppress(OSError):
-        if Path(os.readlink(link)) == cluster.root:
-            link.unlink()
+    if _holder(cluster.slot) == cluster.root:
+        (CLAIMS / str(cluster.slot)).unlink(missing_ok=True)
 
 
 def build(cluster: Cluster) -> None:
@@ -189,7 +199,8 @@ def enter(cluster: Cluster, place: str, argv: Sequence[str]) -> list[str]:
 
 def members(cluster: Cluster) -> list[Process]:
     """Every process of the cluster: inside its namespaces, or a daemon started from its root folder."""
-    networks = {f"net:[{path.stat().st_ino}]" for path in NAMESPACES.glob(f"{cluster.tag}-*")}
+    places = {path.name.partition("-")[2] for path in NAMESPACES.glob(f"{cluster.tag}-*")}
+    networks = {namespace_of(cluster, place) for place in places} - {""}
     return [p for p in processes() if p.network in networks or _is_daemon_of(cluster, p)]
 
 

@@ -11,11 +11,14 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from stair.errors import COULD_NOT_CHECK, StairError
+
+KILLED_S = 30.0
+"""How long the kernel may take to end a process that was killed."""
 
 
 class CannotHere(StairError):
@@ -33,6 +36,8 @@ class Process:
     argv: tuple[str, ...]
     network: str
     """Its network namespace, such as net:[4026532198]; empty: not to be seen."""
+    born: str = ""
+    """When it started, in the kernel's ticks: with the id it tells a process from all others."""
 
 
 def run(argv: Sequence[str], *, check: bool = True, timeout_s: float = 60.0, **options) -> str:
@@ -78,14 +83,15 @@ def _read_process(pid: int) -> Process | None:
     try:
         # pid (name) state ...; the name itself may hold brackets and spaces
         before, _, after = folder.joinpath("stat").read_text().rpartition(")")
-        if after.split()[0] in "ZX":
+        state, born = after.split()[0], after.split()[19]
+        if state in "ZX":
             return None
         argv = folder.joinpath("cmdline").read_bytes().decode(errors="replace").split("\0")
         try:
             network = os.readlink(folder / "ns" / "net")
         except OSError:
             network = ""
-        return Process(pid, before.partition("(")[2], tuple(argv[:-1]), network)
+        return Process(pid, before.partition("(")[2], tuple(argv[:-1]), network, born)
     except (OSError, IndexError):
         return None
 
@@ -101,16 +107,19 @@ def read_pid(file: Path, name: str) -> int | None:
 
 
 def end(pids: Iterable[int], *, patience_s: float = 5.0) -> list[int]:
-    """Asks processes to end, kills those still there after `patience_s`; returns the killed ones."""
-    left = {pid for pid in pids if _signal(pid, signal.SIGTERM)}
+    """Asks processes to end, kills those still there after `patience_s`; returns the killed ones. An id that
+    has become another process's meanwhile is not signalled again."""
+    met = {process.pid: process.born for process in map(_read_process, pids) if process}
+    left = {pid: born for pid, born in met.items() if _signal(pid, signal.SIGTERM)}
     ended = wait_until(lambda: not _alive(left), patience_s)
-    killed = [] if ended else [pid for pid in _alive(left) if _signal(pid, signal.SIGKILL)]
-    wait_until(lambda: not _alive(killed), 5.0)
-    return killed
+    killed = {} if ended else {pid: left[pid] for pid in _alive(left) if _signal(pid, signal.SIGKILL)}
+    wait_until(lambda: not _alive(killed), KILLED_S)
+    return list(killed)
 
 
-def _alive(pids: Iterable[int]) -> list[int]:
-    return [pid for pid in pids if _read_process(pid)]
+def _alive(left: Mapping[int, str]) -> list[int]:
+    now = {pid: _read_process(pid) for pid in left}
+    return [pid for pid, process in now.items() if process and process.born == left[pid]]
 
 
 def _signal(pid: int, number: int) -> bool:

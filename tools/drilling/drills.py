@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from stair.cluster.digest import file_digest
-from tools.drilling.site import program
+from tools.drilling.site import program, signal_all
 from tools.drilling.trial import Differs, Trial
 
 STEP = 30
@@ -204,8 +204,7 @@ def _begin(trial: Trial) -> None:
 
 def _kill_rank(trial: Trial) -> None:
     """SIGKILL for a training process on the node where the supervisor is not."""
-    for pid in trial.site.ranks(trial.nodes()[1]):
-        os.kill(pid, signal.SIGKILL)
+    signal_all(trial.site.ranks(trial.nodes()[1]), signal.SIGKILL)
 
 
 def _seconds(clock: str) -> int:

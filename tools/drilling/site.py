@@ -10,8 +10,8 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -121,13 +121,11 @@ class Site:
     def held(self) -> Iterator[None]:
         """Keeps the training where it is, so that what comes slowly still comes in its midst."""
         stopped = self.ranks()
-        for pid in stopped:
-            os.kill(pid, signal.SIGSTOP)
+        signal_all(stopped, signal.SIGSTOP)
         try:
             yield
         finally:
-            for pid in set(self.ranks()) & set(stopped):
-                os.kill(pid, signal.SIGCONT)
+            signal_all(set(self.ranks()) & set(stopped), signal.SIGCONT)
 
     @contextmanager
     def grace(self, mode: str, seconds: int) -> Iterator[None]:
@@ -192,7 +190,7 @@ class Site:
         """SIGKILL for slurmctld: what it had not saved is lost."""
         pid = self._daemon("slurmctld")
         if pid:
-            os.kill(pid, signal.SIGKILL)
+            signal_all([pid], signal.SIGKILL)
         wait_until(lambda: self._daemon("slurmctld") is None, 20.0)
 
     def start_controller(self) -> None:
@@ -221,6 +219,13 @@ class Site:
                 self.mend(node.name)
         self.run("scancel", "--user=root", check=False)
         self.await_nodes()
+
+
+def signal_all(pids: Iterable[int], number: signal.Signals) -> None:
+    """Signals processes; one that has ended a moment ago, of its neighbour's death perhaps, has ended."""
+    for pid in pids:
+        with suppress(ProcessLookupError):
+            os.kill(pid, number)
 
 
 def mount_small(place: Path, mb: int) -> Path:

@@ -120,8 +120,8 @@ class Trial:
         if time.monotonic() - self.asked < ASK_S:
             return None
         self.asked = time.monotonic()
-        ids = [line.job for line in self.sent()]
-        found = self.site.jobs(list(dict.fromkeys(ids)))
+        ids = self._jobs()
+        found = self.site.jobs(ids)
         for job, (state, reason) in found.items():
             told_s = time.monotonic() - self.told.get(job, float("-inf"))
             if (state, reason) == ("PENDING", "BeginTime") and told_s > TELL_S:
@@ -131,7 +131,14 @@ class Trial:
                 self.told[job] = time.monotonic()
         if not found:
             return None  # slurmctld is silent, or has forgotten them, which takes minutes
-        return any(state in ALIVE for state, _ in found.values())
+        if any(state in ALIVE for state, _ in found.values()):
+            return True
+        # A job is in the ledger before the one that it replaces ends: was every one of them asked about?
+        return None if self._jobs() != ids else False
+
+    def _jobs(self) -> list[str]:
+        """Every job that was ever sent."""
+        return list(dict.fromkeys(line.job for line in self.sent()))
 
     def sent(self) -> list[Sent]:
         return read_sent(self.run)
@@ -172,5 +179,5 @@ class Trial:
         """For people: what the attempts were and what the supervisors said last."""
         every = [attempt for stage in self.stages for attempt in self.attempts(stage)]
         told = [f"{a.job}.{a.restart} {a.verdict} {a.cause} {a.why}" for a in every]
-        jobs = self.site.jobs(list(dict.fromkeys(line.job for line in self.sent())))
+        jobs = self.site.jobs(self._jobs())
         return f"{told}; jobs {jobs}; " + " | ".join(self.log().splitlines()[-6:])
