@@ -16,16 +16,20 @@ CHECKOUT = Path(stair.__file__).resolve().parent.parent
 
 
 def code_state(checkout: Path = CHECKOUT) -> dict[str, Any]:
-    """`version`, and in a checkout `commit` and `changes_sha256`, which is None when nothing was changed."""
+    """`version`, and in a checkout `commit` and `changes_sha256`: None when nothing was changed, `unknown`
+    when git gave no answer in time."""
     state: dict[str, Any] = {"version": stair.__version__}
     commit = _git(checkout, "rev-parse", "HEAD") if (checkout / ".git").exists() else None
     if commit is None:
         return state
-    changes = (_git(checkout, "diff", "HEAD", "--binary") or "") + (
-        _git(checkout, "ls-files", "--others", "--exclude-standard") or ""
-    )
+    state["commit"] = commit.strip()
+    changed = _git(checkout, "diff", "HEAD", "--binary")
+    unknown = _git(checkout, "ls-files", "--others", "--exclude-standard")
+    if changed is None or unknown is None:
+        return {**state, "changes_sha256": "unknown"}
+    changes = changed + unknown
     digest = hashlib.sha256(changes.encode()).hexdigest()[:16] if changes.strip() else None
-    return {**state, "commit": commit.strip(), "changes_sha256": digest}
+    return {**state, "changes_sha256": digest}
 
 
 def _git(checkout: Path, *words: str) -> str | None:
