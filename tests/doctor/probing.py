@@ -53,7 +53,7 @@ def run_probe(
     *words: str,
     python: Sequence[str] = (sys.executable, "-I"),
     env: Mapping[str, str | None] | None = None,
-    timeout_s: float = 100,
+    timeout_s: float = 200,
 ) -> dict[str, Any]:
     """The sheet that `python probe.py WORDS` prints; a variable that is None is taken away."""
     variables = {**os.environ, **(env or {})}
