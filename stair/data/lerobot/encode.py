@@ -2,14 +2,15 @@
 
 Takes uint8 pictures, hands on mp4 files that appear under their names when they are whole. Settings are
 LeRobot's (AV1 at crf 30 with a key frame every second picture, yuv420p): large for a video, quick to enter
-anywhere. PyAV brings the encoders. The surprise is SVT-AV1, which refuses pictures of less than 64 pixels.
+anywhere. PyAV brings the encoders. The surprise is SVT-AV1, which refuses pictures of less than 64 pixels,
+and makes a root's thread, with all that it ever starts from then on, a real-time one.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -46,6 +47,8 @@ def encode_video(path: Path, pictures: Sequence[np.ndarray], fps: float, codec: 
         stream: Any = container.add_stream(name, rate=Fraction(fps).limit_denominator(1001))
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         stream.options = ENCODERS[codec][name]
+        with _as_scheduled_before():
+            stream.codec_context.open()
         for number, picture in enumerate(pictures):
             frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
             frame.pts = number
@@ -96,6 +99,23 @@ def _encoder(av: Any, codec: str, side: int) -> str:
         f"this PyAV cannot write {codec} of {side} pixels: it lacks {' or '.join(ENCODERS[codec])}",
         hint="another --codec, or a PyAV wheel from PyPI",
     )
+
+
+@contextmanager
+def _as_scheduled_before() -> Iterator[None]:
+    """Takes back from this thread, and from those made inside, the real-time priority that was given to them:
+    a machine whose cores are all busy so stands still for anybody else."""
+    if not hasattr(os, "sched_getscheduler"):  # Linux only
+        yield
+        return
+    policy, given = os.sched_getscheduler(0), os.sched_getparam(0)
+    try:
+        yield
+    finally:
+        for task in map(int, os.listdir("/proc/self/task")):
+            with suppress(OSError):  # it has ended
+                if os.sched_getscheduler(task) != policy:
+                    os.sched_setscheduler(task, policy, given)
 
 
 @contextmanager

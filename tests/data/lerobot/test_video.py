@@ -64,6 +64,14 @@ def test_every_frame_is_the_picture_of_its_number_in_whatever_order(video, decod
         assert nearest(image, pictures) == number
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only a root's processes become real-time ones")
+def test_who_encodes_is_scheduled_as_before(tmp_path):
+    before = os.sched_getscheduler(0), os.sched_getparam(0)
+    encode_video(tmp_path / "it.mp4", smooth_pictures(3, 3), FPS, "av1")
+    assert (os.sched_getscheduler(0), os.sched_getparam(0)) == before
+    assert {os.sched_getscheduler(int(task)) for task in os.listdir("/proc/self/task")} == {before[0]}
+
+
 @pytest.mark.parametrize("decoder", DECODERS)
 @pytest.mark.parametrize("numbers", [[0, 1, 2], [3, 7, 11, 15, 19], [0, 39], [36, 37, 38, 39], [5]])
 def test_a_clip_is_the_frames_one_by_one(video, decoder, numbers):
